@@ -1,0 +1,1 @@
+"""samecall: the same call, paid for once."""

@@ -1,0 +1,101 @@
+"""The exceptions: one root, so that `except SamecallError` catches all that is ours."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CacheMiss",
+    "ConfigurationError",
+    "ReentrantCall",
+    "RemoteCallError",
+    "SamecallError",
+    "SamecallWarning",
+    "StoreError",
+    "StreamInterrupted",
+    "Undecodable",
+    "Unkeyable",
+    "Unstorable",
+    "WaitTimeout",
+]
+
+
+class SamecallError(Exception):
+    """The root of every exception that samecall itself raises."""
+
+
+class SamecallWarning(UserWarning):
+    """Something went uncached or unstored; the call was answered all the same."""
+
+
+class ConfigurationError(SamecallError, ValueError):
+    """An argument cannot be used; the message names it and says what it takes."""
+
+
+class CacheMiss(SamecallError, LookupError):  # noqa: N818 - a public name of the contract
+    """`cache_mode="only"` found no entry, and calling the provider was not allowed."""
+
+
+class ReentrantCall(SamecallError, RuntimeError):  # noqa: N818
+    """A flight asked for its own key: it would wait for itself for ever."""
+
+
+class WaitTimeout(SamecallError, TimeoutError):  # noqa: N818
+    """A follower's own `wait` ended before the leader's answer came; the call goes on."""
+
+
+class StreamInterrupted(SamecallError):  # noqa: N818
+    """A recording broke after this consumer had received some of it."""
+
+
+class RemoteCallError(SamecallError):
+    """A leader in another process failed; its error, told by name.
+
+    Attributes: `class_name` (of the leader's exception), `status` (HTTP status or None),
+    `retry_after` (seconds or None).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        class_name: str = "Exception",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.class_name = class_name
+        self.status = status
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        status = f" (HTTP {self.status})" if self.status is not None else ""
+        return f"{self.class_name}{status}: {self.args[0]}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_remake_remote, (self.args[0], self.class_name, self.status, self.retry_after))
+
+
+def _remake_remote(
+    message: str, class_name: str, status: int | None, retry_after: float | None
+) -> RemoteCallError:
+    return RemoteCallError(message, class_name=class_name, status=status, retry_after=retry_after)
+
+
+class StoreError(SamecallError):
+    """A store could not do what was asked: refused, slow, gone or talking nonsense."""
+
+
+class Undecodable(SamecallError):  # noqa: N818
+    """Bytes that are no entry of this key: damaged, foreign, swapped or of another version."""
+
+
+class Unstorable(SamecallError):  # noqa: N818
+    """An answer that has no stored form; it is returned to its caller and not kept."""
+
+
+class Unkeyable(SamecallError):  # noqa: N818
+    """A call whose arguments have no canonical form; `path` names the argument."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
