@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = [
     "ErrorRecord",
     "Event",
     "Failed",
+    "Failure",
     "Found",
     "Hit",
     "Lead",
@@ -32,6 +34,7 @@ __all__ = [
     "MonotonicClock",
     "Observer",
     "ProviderCalled",
+    "Reach",
     "Store",
     "StoreFaulted",
     "Wait",
@@ -163,8 +166,42 @@ class LeaseStore(Store, Protocol):
 # --- codec ------------------------------------------------------------------------------------
 
 
+class Reach(enum.Enum):
+    """How far a leader's error may travel."""
+
+    OWN = "own"
+    """The leader's own limits (its timeout, token budget): the next caller leads again."""
+    PROCESS = "process"
+    """Everybody who waits in this process (401, 403, connection errors)."""
+    FLEET = "fleet"
+    """Everybody who waits, and for `error_ttl` everybody who asks."""
+
+
+class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A leader's error as it crosses processes: told, never unpickled."""
+
+    class_name: str
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a codec says of an error that `call` raised.
+
+    `completion`: what the provider answered, where only its validation failed; it is shared as
+    refused and every waiter parses it itself.
+    """
+
+    reach: Reach
+    record: ErrorRecord
+    completion: Payload | None = None
+
+
 class Codec(Protocol[T]):
-    """Object to bytes and back. One instance may serve many calls."""
+    """Object to bytes and back, and errors likewise. Belongs to one caller of one call."""
 
     def encode(self, value: T) -> Payload:
         """The stored form of an answer; raises `Unstorable` if it has none."""
@@ -181,15 +218,13 @@ class Codec(Protocol[T]):
         """
         ...
 
+    def explain(self, error: BaseException) -> Failure:
+        """How far an error of `call` may travel, and in what words."""
+        ...
 
-class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
-    """A leader's error as it crosses processes: told, never unpickled."""
-
-    class_name: str
-    message: str
-    status: int | None = None
-    retry_after: float | None = None
-    body: bytes = b""
+    def rebuild(self, record: ErrorRecord) -> BaseException:
+        """The exception for a caller in another process than the leader's."""
+        ...
 
 
 # --- clock ------------------------------------------------------------------------------------
