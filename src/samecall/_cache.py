@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Literal, Self, TypeVar, cast
 
-import msgspec
-
 from samecall._codec import PlainCodec
+from samecall._delivery import Again, deliver
 from samecall._entry import Entry, Freshness, Key, Kind, Policy, decode_entry, freshness, seconds
 from samecall._errors import (
     CacheMiss,
@@ -16,7 +15,6 @@ from samecall._errors import (
     Undecodable,
     WaitTimeout,
 )
-from samecall._delivery import Again, deliver
 from samecall._key import key_from
 from samecall._memory import MemoryStore
 from samecall._open import open_store
@@ -82,7 +80,7 @@ class Cache:
         *,
         namespace: str = "default",
         policy: Policy | None = None,
-        l1: L1 | None = L1(),  # noqa: B008 - frozen
+        l1: L1 | None = L1(),
         secret: bytes | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,

@@ -16,7 +16,7 @@ from samecall._errors import ReentrantCall
 
 __all__ = ["Flight", "FlightStatistics", "Flights", "clone_error"]
 
-O = TypeVar("O")  # noqa: E741 - the outcome that a flight lands with
+O = TypeVar("O")
 
 _airborne: contextvars.ContextVar[tuple[Flight[Any], ...]] = contextvars.ContextVar(
     "samecall_airborne", default=()

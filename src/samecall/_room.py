@@ -36,7 +36,6 @@ from samecall._ports import (
     ErrorRecord,
     Event,
     Failure,
-    LeaseStore,
     ProviderCalled,
     Reach,
 )
@@ -231,7 +230,7 @@ class Room:
             flight.land(Unstored(value, request))
             self.report(str(error))
             return
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
+        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
         entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
         if len(data) > policy.max_entry:
             flight.land(Found(entry, "coalesced_local", request, value))
