@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CacheMiss",
     "ConfigurationError",
+    "DeadlineExceeded",
     "ReentrantCall",
     "RemoteCallError",
     "SamecallError",
@@ -42,6 +43,10 @@ class ReentrantCall(SamecallError, RuntimeError):
 
 class WaitTimeout(SamecallError, TimeoutError):
     """A follower's own `wait` ended before the leader's answer came; the call goes on."""
+
+
+class DeadlineExceeded(SamecallError, TimeoutError):
+    """A flight ran into its `deadline`: the provider did not answer in that time."""
 
 
 class StreamInterrupted(SamecallError):

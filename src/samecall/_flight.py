@@ -16,7 +16,7 @@ from samecall._errors import ReentrantCall
 
 __all__ = ["Flight", "FlightStatistics", "Flights", "clone_error"]
 
-O = TypeVar("O")  # noqa: E741 - the outcome that a flight lands with
+O = TypeVar("O")
 
 _airborne: contextvars.ContextVar[tuple[Flight[Any], ...]] = contextvars.ContextVar(
     "samecall_airborne", default=()
@@ -68,8 +68,12 @@ class Flight(Generic[O]):
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait(self, timeout: float | None) -> O | None:
-        """The outcome; None when `timeout` seconds went by in which this process did not lead."""
+    async def wait(self, timeout: float | None, *, owner: bool) -> O | None:
+        """The outcome; None when `timeout` seconds went by.
+
+        The owner, whose call the flight runs, waits on while it runs: its call has limits of its
+        own.
+        """
         loop = asyncio.get_running_loop()
         ends = None if timeout is None else loop.time() + timeout
         while self.outcome is None:
@@ -83,7 +87,9 @@ class Flight(Generic[O]):
                 if alarm is not None:
                     alarm.cancel()
             if self.outcome is None and ends is not None and loop.time() >= ends:
-                return None
+                if not (owner and self.leading):
+                    return None
+                ends = None
         return self.outcome
 
 
@@ -95,8 +101,8 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 class Flights(Generic[O]):
     """The flights of one event loop, by slot."""
 
-    def __init__(self, grounded: O) -> None:
-        self._grounded = grounded  # the outcome of a flight that ended without one
+    def __init__(self, ended: Callable[[BaseException | None], O]) -> None:
+        self._ended = ended  # the outcome of a flight that ended without one
         self._table: dict[Hashable, Flight[O]] = {}
         self._open: set[Flight[O]] = set()  # also those detached: their tasks still run
 
@@ -138,23 +144,28 @@ class Flights(Generic[O]):
     async def _run(
         self, flight: Flight[O], fly: Callable[[Flight[O]], Coroutine[Any, Any, None]]
     ) -> None:
+        error: BaseException | None = None
         try:
             await fly(flight)
+        except Exception as caught:
+            error = caught
         finally:
             self._remove(flight)
             self._open.discard(flight)
-            flight.land(self._grounded)
+            flight.land(self._ended(error))
 
     def _remove(self, flight: Flight[O]) -> None:
         # only what is still ours: after a detach the slot may hold a newer flight
         if self._table.get(flight.slot) is flight:
             del self._table[flight.slot]
 
-    async def wait(self, flight: Flight[O], timeout: float | None) -> O | None:
+    async def wait(
+        self, flight: Flight[O], timeout: float | None, *, owner: bool = False
+    ) -> O | None:
         """Be one of the callers of `flight` until it lands or `timeout` seconds went by."""
         flight.callers += 1
         try:
-            return await flight.wait(timeout)
+            return await flight.wait(timeout, owner=owner)
         finally:
             flight.callers -= 1
             if flight.callers == 0 and flight.outcome is None and flight.abandon:

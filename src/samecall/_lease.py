@@ -26,9 +26,12 @@ from samecall._entry import (
     STAMP_END,
     STAMP_START,
     Entry,
+    Freshness,
     Key,
+    Kind,
     Policy,
     decode_entry,
+    freshness,
 )
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
@@ -121,13 +124,19 @@ class Claim:
                 self.state, self._base = ClaimState.LEADING, base
             case Hit(data=data, left=left) | Failed(data=data, left=left):
                 entry = self._read(data, left)
-                if entry is not None:
+                if entry is not None and self._takes(entry):
                     self.state = ClaimState.ANSWERED
                     return entry
                 self._seen = SEEN_ANY if isinstance(reply, Failed) else _stamp_of(data)
             case Wait():  # pragma: no cover - _follow returns only what ends the wait
                 pass
         return None
+
+    def _takes(self, entry: Entry) -> bool:
+        # what was made while we waited is never too old, whatever `max_age` says
+        if self.waited or entry.kind is not Kind.VALUE:
+            return True
+        return freshness(entry, self._policy, self._clock.now()) is Freshness.FRESH
 
     def _read(self, data: bytes, left: float) -> Entry | None:
         try:
