@@ -78,6 +78,14 @@ class AnswerCodec(BaseCodec[Answer]):
     def encode(self, value: Answer) -> Payload:
         """The completion's JSON; else the parsed model's; raises `Unstorable` if neither holds."""
         try:
+            return self._encode(value)
+        except Unstorable:
+            raise
+        except Exception as error:  # of a serializer or `__eq__` of the caller's own: it is paid
+            raise Unstorable(f"storing raised {type(error).__name__}") from error
+
+    def _encode(self, value: Answer) -> Payload:
+        try:
             if value.raw is None or self._handlers is None:
                 raise Unstorable("the completion cannot be had from this client")
             usage = None if value.usage is None else pack(value.usage)
