@@ -1,1 +1,3 @@
 """samecall: the same call, paid for once."""
+
+__all__: list[str] = []

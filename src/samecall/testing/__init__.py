@@ -1,0 +1,31 @@
+"""Public doubles and contract suites, for tests of samecall and of what is built on it.
+
+The contract suites need pytest and live in `samecall.testing.contracts`; nothing else here
+imports it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samecall.testing.servers import LocalServer
+
+__all__ = [
+    "LocalServer",
+]
+
+_HOMES = {
+    "LocalServer": "samecall.testing.servers",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
