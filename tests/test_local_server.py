@@ -85,6 +85,12 @@ def test_a_stalled_server_takes_the_connection_and_answers_after_resume(server):
         assert link.recv(7) == b"+PONG\r\n"
 
 
+def test_starting_a_stalled_server_resumes_it(server):
+    server.pause()
+    server.start()
+    assert ask(server, "PING") == b"+PONG"
+
+
 def test_a_stalled_server_can_be_stopped(server):
     pid = server.pid
     server.pause()

@@ -103,8 +103,9 @@ class LocalServer:
         return self._running().pid
 
     def start(self, seconds: float = 10.0) -> None:
-        """Start it, empty, and return once it answers; a server that runs is left alone."""
+        """Start it, empty, and return once it is ready; one that runs is resumed, no more."""
         if self._process is not None and self._process.poll() is None:
+            self.resume()
             return
         for last_try in (False, False, True):
             try:
