@@ -211,7 +211,9 @@ def seconds(
 
 def _count(value: object, name: str, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} takes a whole number of {least} or more; got {value!r:.60}")
+        raise ConfigurationError(
+            f"{name} takes a whole number of {least} or more; got {value!r:.60}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +284,9 @@ class Policy:
             raise ConfigurationError(f"lease takes 0.05 seconds or more; got {self.lease!r}")
         jitter: Any = self.ttl_jitter
         if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter < 1:
-            raise ConfigurationError(f"ttl_jitter takes a fraction from 0 to below 1; got {jitter!r}")
+            raise ConfigurationError(
+                f"ttl_jitter takes a fraction from 0 to below 1; got {jitter!r}"
+            )
         if self.on_abandon not in ("finish", "abandon"):
             raise ConfigurationError(
                 f'on_abandon takes "finish" or "abandon"; got {self.on_abandon!r:.60}'

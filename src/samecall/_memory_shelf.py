@@ -1,0 +1,116 @@
+"""Bytes and decoded entries by key, bounded by number and size: the least used leaves first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from samecall._entry import STAMP_END, STAMP_START, Entry, Key, decode_entry, encode_entry
+from samecall._errors import Undecodable
+
+__all__ = ["Item", "Shelf"]
+
+
+class Item:
+    """One thing on a shelf: its envelope or its entry (each made from the other when asked for)."""
+
+    __slots__ = ("_data", "_entry", "_life_ends", "ends", "size", "stamp")
+
+    def __init__(self, data: bytes | None, entry: Entry | None, size: int, ends: float) -> None:
+        self._data = data
+        self._entry = entry
+        self.size = size
+        self.ends = ends
+        if entry is not None:
+            self._life_ends = entry.born + entry.kept_for
+            self.stamp = entry.stamp
+        else:
+            self._life_ends = ends
+            self.stamp = (data or b"")[STAMP_START:STAMP_END]
+
+    def remember(self, entry: Entry, ends: float) -> None:
+        """Take on a decoded form of what is here already; never shortens its life."""
+        self._entry = entry
+        self.ends = max(self.ends, ends)
+
+    def entry(self, key: Key, now: float) -> Entry | None:
+        """The decoded form; None if the bytes are no entry of `key`."""
+        if self._entry is None and self._data is not None:
+            try:
+                self._entry = decode_entry(key, self._data, left=self.ends - now, now=now)
+            except Undecodable:
+                return None
+        return self._entry
+
+    def data(self, key: Key) -> bytes:
+        """The envelope."""
+        if self._data is None:
+            assert self._entry is not None  # an item is made of one or the other
+            self._data = encode_entry(key, self._entry)
+        return self._data
+
+    def left(self, now: float) -> float:
+        """Seconds that the answer itself has to live, also where this shelf lets go sooner."""
+        return self._life_ends - now
+
+
+class Shelf:
+    """Items by key. Not thread-safe: its owner locks."""
+
+    __slots__ = ("_items", "_most_bytes", "_most_entries", "bytes", "evicted")
+
+    def __init__(self, entries: int, bytes: int) -> None:
+        self._items: OrderedDict[Key, Item] = OrderedDict()
+        self._most_entries = entries
+        self._most_bytes = bytes
+        self.bytes = 0
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def find(self, key: Key, now: float) -> Item | None:
+        """The living item at `key`, which becomes the most recently used."""
+        item = self._items.get(key)
+        if item is None:
+            return None
+        if now >= item.ends:
+            self.drop(key)
+            return None
+        self._items.move_to_end(key)
+        return item
+
+    def put(self, key: Key, item: Item) -> None:
+        """Replace what is at `key`, then evict until both bounds hold.
+
+        What is larger than the whole shelf is not kept, and evicts nobody else.
+        """
+        self.drop(key)
+        if item.size > self._most_bytes:
+            self.evicted += 1
+            return
+        self._items[key] = item
+        self.bytes += item.size
+        while len(self._items) > self._most_entries or self.bytes > self._most_bytes:
+            _, oldest = self._items.popitem(last=False)
+            self.bytes -= oldest.size
+            self.evicted += 1
+
+    def drop(self, key: Key) -> bool:
+        """Delete what is at `key`; whether there was something."""
+        item = self._items.pop(key, None)
+        if item is None:
+            return False
+        self.bytes -= item.size
+        return True
+
+    def drop_namespace(self, namespace: str, now: float) -> int:
+        """Delete all of a namespace; how many of them were alive."""
+        keys = [key for key in self._items if key.namespace == namespace]
+        alive = sum(now < self._items[key].ends for key in keys)
+        for key in keys:
+            self.drop(key)
+        return alive
+
+    def recount(self) -> None:
+        """Make the byte count true again after a fork in the middle of a change."""
+        self.bytes = sum(item.size for item in self._items.values())

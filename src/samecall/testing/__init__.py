@@ -1,0 +1,36 @@
+"""Public doubles and contract suites, for tests of samecall and of what is built on it.
+
+The contract suites need pytest and live in `samecall.testing.contracts`; nothing else here
+imports it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samecall.testing._doubles import GatedProvider, ManualClock
+    from samecall.testing._faulty import FaultyStore
+
+__all__ = [
+    "FaultyStore",
+    "GatedProvider",
+    "ManualClock",
+]
+
+_HOMES = {
+    "FaultyStore": "samecall.testing._faulty",
+    "GatedProvider": "samecall.testing._doubles",
+    "ManualClock": "samecall.testing._doubles",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

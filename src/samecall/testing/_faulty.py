@@ -1,0 +1,182 @@
+"""A store around a store that fails on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from samecall._entry import Key
+from samecall._errors import StoreError
+from samecall._ports import Acquired, Bell, Found, LeaseStore
+
+__all__ = ["FaultyStore", "Operation"]
+
+T = TypeVar("T")
+
+Operation = Literal[
+    "get", "set", "forget", "clear", "ping",
+    "acquire", "renew", "commit", "fail", "release", "listen", "wait",
+]  # fmt: skip
+
+
+class _How(enum.Enum):
+    RAISE = "raise"
+    HOLD = "hold"
+    LOSE = "lose"
+
+
+@dataclass
+class _Fault:
+    how: _How
+    error: BaseException
+    times: int | None
+    gate: asyncio.Event
+
+
+class FaultyStore:
+    """A `LeaseStore` that passes all on to another, except where told to go wrong.
+
+    `calls[operation]` counts what was asked, `held[operation]` what stands at a `hold`. The
+    operation "listen" is the subscribing, "wait" the waiting for a bell.
+    """
+
+    def __init__(self, store: LeaseStore) -> None:
+        self.store = store
+        self.calls: Counter[str] = Counter()
+        self.held: Counter[str] = Counter()
+        self._faults: dict[str, _Fault] = {}
+        self._reached: dict[str, asyncio.Event] = {}
+
+    # --- what goes wrong ----------------------------------------------------------------------
+
+    def raise_on(
+        self, *operations: Operation, error: BaseException | None = None, times: int | None = None
+    ) -> None:
+        """Raise (a `StoreError` by default) instead of doing it, `times` times or until `heal`."""
+        self._set(_How.RAISE, operations, error, times)
+
+    def lose_reply(
+        self, *operations: Operation, error: BaseException | None = None, times: int | None = 1
+    ) -> None:
+        """Do it, then raise as if the reply had not come, `times` times or until `heal`."""
+        self._set(_How.LOSE, operations, error, times)
+
+    def hold(self, *operations: Operation, times: int | None = None) -> None:
+        """Wait before doing it until `heal` is called for that operation."""
+        self._set(_How.HOLD, operations, None, times)
+
+    def heal(self, *operations: Operation) -> None:
+        """End the faults of these operations (of all, if none is named); what was held goes on."""
+        for operation in operations or tuple(self._faults):
+            fault = self._faults.pop(operation, None)
+            if fault is not None:
+                fault.gate.set()
+
+    async def until_held(self, operation: Operation) -> None:
+        """Return once a call of `operation` stands at a `hold`."""
+        if not self.held[operation]:
+            await self._reached.setdefault(operation, asyncio.Event()).wait()
+
+    def _set(
+        self,
+        how: _How,
+        operations: tuple[Operation, ...],
+        error: BaseException | None,
+        times: int | None,
+    ) -> None:
+        for operation in operations:
+            self.heal(operation)
+            fault = _Fault(how, error or StoreError(f"{operation}: fault"), times, asyncio.Event())
+            self._faults[operation] = fault
+
+    def _next_fault(self, operation: Operation) -> _Fault | None:
+        fault = self._faults.get(operation)
+        if fault is None or fault.times is None:
+            return fault
+        if fault.times <= 0:
+            return None
+        fault.times -= 1
+        return fault
+
+    async def _through(self, operation: Operation, do: Callable[[], Awaitable[T]]) -> T:
+        self.calls[operation] += 1
+        fault = self._next_fault(operation)
+        if fault is None:
+            return await do()
+        if fault.how is _How.RAISE:
+            raise fault.error
+        if fault.how is _How.LOSE:
+            await do()
+            raise fault.error
+        self.held[operation] += 1
+        reached = self._reached.setdefault(operation, asyncio.Event())
+        reached.set()
+        try:
+            await fault.gate.wait()
+        finally:
+            self.held[operation] -= 1
+            reached.clear()
+        return await do()
+
+    # --- Store --------------------------------------------------------------------------------
+
+    async def get(self, key: Key) -> Found | None:
+        return await self._through("get", lambda: self.store.get(key))
+
+    async def set(self, key: Key, data: bytes, ttl: float) -> None:
+        return await self._through("set", lambda: self.store.set(key, data, ttl))
+
+    async def forget(self, key: Key, tombstone: float) -> None:
+        return await self._through("forget", lambda: self.store.forget(key, tombstone))
+
+    async def clear(self, namespace: str) -> int:
+        return await self._through("clear", lambda: self.store.clear(namespace))
+
+    async def ping(self) -> None:
+        return await self._through("ping", self.store.ping)
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+
+    # --- LeaseStore ---------------------------------------------------------------------------
+
+    async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
+        return await self._through("acquire", lambda: self.store.acquire(key, token, seen, lease))
+
+    async def renew(self, key: Key, token: bytes, lease: float) -> bool:
+        return await self._through("renew", lambda: self.store.renew(key, token, lease))
+
+    async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
+        return await self._through("commit", lambda: self.store.commit(key, token, seen, data, ttl))
+
+    async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
+        return await self._through("fail", lambda: self.store.fail(key, token, data, ttl))
+
+    async def release(self, key: Key, token: bytes) -> bool:
+        return await self._through("release", lambda: self.store.release(key, token))
+
+    def listen(self, key: Key) -> AbstractAsyncContextManager[Bell]:
+        return self._listen(key)
+
+    @asynccontextmanager
+    async def _listen(self, key: Key) -> AsyncIterator[Bell]:
+        listening = self.store.listen(key)
+        bell = await self._through("listen", listening.__aenter__)
+        try:
+            yield _FaultyBell(self, bell)
+        finally:
+            await listening.__aexit__(None, None, None)
+
+
+class _FaultyBell:
+    def __init__(self, store: FaultyStore, bell: Bell) -> None:
+        self._store = store
+        self._bell = bell
+
+    async def wait(self, timeout: float) -> bytes | None:
+        return await self._store._through("wait", lambda: self._bell.wait(timeout))
