@@ -15,12 +15,14 @@ import subprocess
 import tempfile
 import time
 import weakref
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from samecall._errors import ConfigurationError, StoreError
 
-__all__ = ["EmbeddedServer"]
+__all__ = ["EmbeddedServer", "embedded_url"]
 
 _START_LIMIT = 10.0
 _STOP_LIMIT = 5.0
@@ -75,7 +77,7 @@ class EmbeddedServer:
             )
         self._owner = os.getpid()
         _servers.add(self)
-        atexit.register(self.close)
+        atexit.register(self.close)  # holds the server, too: nobody else may
         try:
             _wait_until_ready(place)
         except BaseException:
@@ -106,6 +108,11 @@ class EmbeddedServer:
             self._process.stdin.close()
             self._process.returncode = 0  # not this process's child: nothing to wait for
             self._process = None
+
+
+def embedded_url() -> str:
+    """The URL of a server of the caller's own, which ends with this process."""
+    return EmbeddedServer().start().url
 
 
 def _after_fork() -> None:

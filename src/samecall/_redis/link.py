@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from samecall._errors import StoreError, StoreRefused
+from samecall._errors import StoreError, StoreRefused, StoreUnreachable
 from samecall._redis.overdue import Patience
 
-__all__ = ["CONNECT_LIMIT", "Command", "Connection", "Link", "LinkLost", "Unreachable", "explain"]
+__all__ = ["CONNECT_LIMIT", "Command", "Connection", "Link", "LinkLost", "Unconnected", "explain"]
 
 Command = tuple[bytes | str | int, ...]
 CONNECT_LIMIT = 1.0
@@ -35,11 +35,11 @@ class Connection(Protocol):
     async def read_response(self, disable_decoding: bool) -> Any: ...
 
 
-class LinkLost(StoreError):
+class LinkLost(StoreUnreachable):
     """The connection broke or fell silent; what was sent may have been done or not."""
 
 
-class Unreachable(StoreError):
+class Unconnected(StoreUnreachable):
     """No connection could be made; nothing was sent."""
 
 
@@ -51,8 +51,8 @@ def explain(error: BaseException, doing: str) -> StoreError:
             return StoreRefused(f"Redis refused the login: {cause}")
         cause = cause.__cause__
     if isinstance(error, TimeoutError):
-        return StoreError(f"{doing}: no reply in time")
-    return StoreError(f"{doing}: {type(error).__name__}: {error}")
+        return StoreUnreachable(f"{doing}: no reply in time")
+    return StoreUnreachable(f"{doing}: {type(error).__name__}: {error}")
 
 
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -88,7 +88,7 @@ class Link:
         return left
 
     async def connect(self) -> Connection:
-        """The connection, new if there is none; raises `Unreachable` or `StoreRefused`."""
+        """The connection, new if there is none; raises `Unconnected` or `StoreRefused`."""
         if self._connection is not None:
             return self._connection
         connection = self._connection = self._make()
@@ -102,7 +102,7 @@ class Link:
             told = explain(error, "connecting to Redis")
             if isinstance(told, StoreRefused):
                 raise told from error
-            raise Unreachable(str(told)) from error
+            raise Unconnected(str(told)) from error
         writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
         self._transport = writer.transport if writer is not None else None
         return connection
