@@ -154,6 +154,10 @@ class Flights(Generic[O]):
             self._open.discard(flight)
             flight.land(self._ended(error))
 
+    def retire(self, flight: Flight[O]) -> None:
+        """Nobody joins this flight any more: its outcome is for those who wait already."""
+        self._remove(flight)
+
     def _remove(self, flight: Flight[O]) -> None:
         # only what is still ours: after a detach the slot may hold a newer flight
         if self._table.get(flight.slot) is flight:

@@ -227,6 +227,7 @@ class Room:
         try:
             payload = request.codec.encode(value)
         except Unstorable as error:
+            self.flights.retire(flight)  # as in a crash: who cannot copy the answer asks again
             flight.land(Unstored(value, request))
             self.report(str(error))
             return
@@ -247,6 +248,8 @@ class Room:
         failure, policy = crashed.failure, request.policy
         ttl = max(policy.error_ttl, min(failure.record.retry_after or 0.0, policy.retry_after_cap))
         if failure.reach is not Reach.FLEET or policy.error_ttl == 0:
+            # first off the table: a caller who asks again would join it, and again, for ever
+            self.flights.retire(flight)
             flight.land(crashed)
             return
         if failure.completion is not None:
