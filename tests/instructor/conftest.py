@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import pickle
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from fidelity_stub import Stub, serving
 from samecall import Cache
 from samecall.testing import StubProvider
 from samecall.testing.servers import LocalServer
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or its import asks the network
 
 
 @pytest.fixture

@@ -27,9 +27,13 @@ def question(text: str = "who", **more: Any) -> dict[str, Any]:
     return {"response_model": User, "messages": [{"role": "user", "content": text}], **more}
 
 
-async def stored(cache: Cache) -> None:
-    while cache.statistics().flights:
+async def stored(cache: Cache, count: int = 1) -> None:
+    """Return when so many answers are stored, which comes after their callers have them."""
+    for _ in range(100_000):
+        if cache.statistics().stored >= count:
+            return
         await asyncio.sleep(0)
+    raise AssertionError("nothing was stored")
 
 
 async def callers(cache: Cache, count: int) -> None:

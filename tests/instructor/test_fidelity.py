@@ -113,10 +113,13 @@ WAYS: list[Callable[[Case, Fleet], Awaitable[Two]]] = [
 ]
 
 
-async def stored(cache: Cache) -> None:
-    """Return when the answer is in the store: it is committed after its caller has it."""
-    while cache.statistics().flights:
+async def stored(cache: Cache, count: int = 1) -> None:
+    """Return when so many answers are stored, which comes after their callers have them."""
+    for _ in range(100_000):
+        if cache.statistics().stored >= count:
+            return
         await asyncio.sleep(0)
+    raise AssertionError("nothing was stored")
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
