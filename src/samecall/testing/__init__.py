@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
+    from samecall.testing.provider import StubProvider
     from samecall.testing.servers import LocalServer
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GatedProvider",
     "LocalServer",
     "ManualClock",
+    "StubProvider",
 ]
 
 _HOMES = {
@@ -26,6 +28,7 @@ _HOMES = {
     "GatedProvider": "samecall.testing._doubles",
     "LocalServer": "samecall.testing.servers",
     "ManualClock": "samecall.testing._doubles",
+    "StubProvider": "samecall.testing.provider",
 }
 
 
