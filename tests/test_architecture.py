@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import samecall
+import samecall.testing.contracts  # before its parts, whose asserts it has rewritten
 
 SOURCE = Path(samecall.__path__[0])
 

@@ -64,7 +64,7 @@ class Out(list[bytes]):
         return Out(self.spent)
 
 
-class _Unfit(Exception):  # noqa: N818
+class _Unfit(Exception):
     """A value without a form; the containers around it add their steps, innermost first."""
 
     def __init__(self, why: str) -> None:
