@@ -103,8 +103,10 @@ def dist(session: nox.Session) -> None:
     (wheel,) = out.glob("*.whl")
     away = Path(session.create_tmp(), "away")
     shutil.rmtree(away, ignore_errors=True)
-    shutil.copytree("tests", away / "tests")
-    shutil.copy("pyproject.toml", away)
+    for part in ("tests", "docs"):
+        shutil.copytree(part, away / part)
+    for part in ("pyproject.toml", "README.md"):
+        shutil.copy(part, away)
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):
         session.run("pytest", "tests", *session.posargs)

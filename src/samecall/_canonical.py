@@ -34,7 +34,7 @@ from pydantic_core import MultiHostUrl, Url
 
 from samecall._errors import Unkeyable
 
-__all__ = ["MAX_DEPTH", "canonical"]
+__all__ = ["MAX_DEPTH", "Out", "canonical"]
 
 MAX_DEPTH = 100
 """Containers within containers; more is refused, and so is every cycle."""
