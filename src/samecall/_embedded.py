@@ -58,6 +58,13 @@ class EmbeddedServer:
         """Whether this process has started the server and not ended it."""
         return self._process is not None and self._owner == os.getpid()
 
+    @property
+    def pid(self) -> int:
+        """The process group of the server; `StoreError` if it is not started."""
+        if self._process is None:
+            raise StoreError("the embedded server is not running")
+        return self._process.pid
+
     def start(self) -> EmbeddedServer:
         """Start the server and return when it answers (some 50 ms); again: nothing happens."""
         if self._place is not None:

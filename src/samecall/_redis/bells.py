@@ -7,56 +7,21 @@ once its channel is subscribed anew, so that its owner looks for itself.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from samecall._errors import StoreError
+from samecall._redis.bell import RedisBell
 from samecall._redis.link import Command, Connection, Link, explain, pack
 from samecall._redis.overdue import Alarm
 
-__all__ = ["RedisBell", "Switchboard"]
+__all__ = ["Switchboard"]
 
 _LINGER = 1.0  # an unused subscription stays for this long: the next bell may want it
 _HEARTBEAT = 10.0
 _BACKOFF = (0.05, 1.0)
 _NAMES_PER_COMMAND = 1000
-_RINGS_KEPT = 4  # rings are hints: of a pile the newest do
-
-
-class RedisBell:
-    """Rings for one listener; see `_ports.Bell`."""
-
-    __slots__ = ("_board", "_rings", "_waiter", "entered")
-
-    def __init__(self, board: Switchboard) -> None:
-        self._board = board
-        self._rings: deque[bytes] = deque(maxlen=_RINGS_KEPT)
-        self._waiter: asyncio.Future[None] | None = None
-        self.entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def ring(self, message: bytes) -> None:
-        self._rings.append(message)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self, timeout: float) -> bytes | None:
-        """The next message, b"" for "look again", None after `timeout` seconds."""
-        if not self._rings:
-            self._board.ensure()
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(timeout, self._wake)
-            try:
-                await self._waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        return self._rings.popleft() if self._rings else None
 
 
 class _Channel:
@@ -99,7 +64,7 @@ class Switchboard:
         """A bell on the channel `name`, entered once the server has confirmed it."""
         if self._closed:
             raise StoreError("this store is closed")
-        bell = RedisBell(self)
+        bell = RedisBell(self.ensure)
         channel = self._channels.setdefault(name, _Channel())
         channel.bells.add(bell)
         try:

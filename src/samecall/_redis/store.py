@@ -139,6 +139,16 @@ class RedisStore:
         """Return if Redis runs scripts and takes writes."""
         _flag(await self._reads.ask(scripts.PING, (_PING,), ()))
 
+    def statistics(self) -> dict[str, int]:
+        """Jobs on either lane, bells that listen, and channels that are known."""
+        bells, channels = self._bells.statistics()
+        return {
+            "reads": self._reads.busy,
+            "writes": self._writes.busy,
+            "bells": bells,
+            "channels": channels,
+        }
+
     async def aclose(self) -> None:
         """Give what is under way `op_timeout` seconds, then close this store's connections."""
         await asyncio.gather(
