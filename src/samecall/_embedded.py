@@ -49,9 +49,14 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """Where the server listens; `StoreError` if it is not started."""
+        return f"redis+unix://{self.socket}"
+
+    @property
+    def socket(self) -> str:
+        """The path of its unix socket; `StoreError` if it is not started."""
         if self._place is None:
             raise StoreError("the embedded server is not running")
-        return f"redis+unix://{self._place / 's'}"
+        return str(self._place / "s")
 
     @property
     def running(self) -> bool:

@@ -84,7 +84,8 @@ class Switchboard:
 
     def ensure(self) -> None:
         """See to it that somebody reads."""
-        if self._task is None and not self._closed:
+        # done, and its callback still due: who was rung by its end may be here before
+        if (self._task is None or self._task.done()) and not self._closed:
             loop = asyncio.get_running_loop()
             self._task = asyncio.Task(self._run(), loop=loop, name="samecall-redis-bells")
             self._task.add_done_callback(self._ended)
@@ -100,13 +101,13 @@ class Switchboard:
                 delay = _BACKOFF[0]
                 await self._serve(connection)
             except StoreError as error:
+                self._refuse(error)
+            finally:
                 await self._link.drop()
-                self._lost(error)
-            await asyncio.sleep(_BACKOFF[0])  # a hurry shortens the wait, but not below this
             if self._channels:
+                await asyncio.sleep(_BACKOFF[0])  # a hurry shortens the wait, but not below this
                 await self._pause(delay)
             delay = min(2 * delay, _BACKOFF[1])
-        await self._link.drop()
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -135,8 +136,15 @@ class Switchboard:
             self._alarm, self._owed = None, 0
             if self._writing is not None:
                 self._writing.cancel()
-            for channel in self._channels.values():
-                channel.asked = channel.live = False
+            self._deafened()
+
+    def _deafened(self) -> None:
+        # once, at the loss; while attempts to come back fail nobody is woken
+        for channel in self._channels.values():
+            if channel.live:
+                for bell in channel.bells:
+                    bell.ring(b"")
+            channel.asked = channel.live = False
 
     def _hear(self, message: Any) -> None:
         match message:
@@ -165,12 +173,10 @@ class Switchboard:
             else:
                 bell.entered.set_result(None)
 
-    def _lost(self, error: StoreError) -> None:
+    def _refuse(self, error: StoreError) -> None:
         for channel in self._channels.values():
             for bell in channel.bells:
-                if bell.entered.done():
-                    bell.ring(b"")
-                else:
+                if not bell.entered.done():
                     bell.entered.set_exception(type(error)(*error.args))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -180,7 +186,7 @@ class Switchboard:
             return
         self._task = None
         if task.cancelled() or error is not None:
-            self._lost(StoreError(f"the bells were ended: {error or 'their loop is closing'}"))
+            self._refuse(StoreError(f"the bells were ended: {error or 'their loop is closing'}"))
         elif self._channels:
             self.ensure()  # somebody came in while the task was on its way out
 
@@ -258,7 +264,7 @@ class Switchboard:
             task.cancel()
             await asyncio.wait([task])
         await self._link.drop()
-        self._lost(StoreError("this store is closed"))
+        self._refuse(StoreError("this store is closed"))
 
 
 def _chunks(verb: bytes, names: list[bytes]) -> list[Command]:
