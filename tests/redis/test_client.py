@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from samecall._embedded import EmbeddedServer
 from samecall._errors import ConfigurationError, StoreRefused
-from samecall._redis import open_redis
+from samecall._redis import RedisStore, open_redis
 from samecall._redis.client import settings_of
 
 
@@ -105,6 +105,20 @@ def test_a_ready_client_serves_every_loop(server: EmbeddedServer) -> None:
 
     asyncio.run(use())
     asyncio.run(use())
+
+
+def test_a_store_is_closed_in_another_loop(server: EmbeddedServer) -> None:
+    """A store whose loop has ended, with a bell left open, closes without a word."""
+    factory = open_redis(server.url, op_timeout=PATIENT)
+
+    async def use() -> RedisStore:
+        store = factory()
+        await store.ping()
+        await store.listen(new_key()).__aenter__()
+        return store
+
+    store = asyncio.run(use())
+    asyncio.run(store.aclose())
 
 
 async def test_a_refused_login(own_server: EmbeddedServer) -> None:

@@ -261,8 +261,9 @@ class Switchboard:
             self._sweeper.cancel()
         if self._task is not None:
             task, self._task = self._task, None
-            task.cancel()
-            await asyncio.wait([task])
+            if task.get_loop() is asyncio.get_running_loop():
+                task.cancel()
+                await asyncio.wait([task])
         await self._link.drop()
         self._refuse(StoreError("this store is closed"))
 
