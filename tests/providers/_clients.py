@@ -67,7 +67,7 @@ PROVIDERS: dict[str, tuple[Callable[[StubProvider], dict[str, Any]], tuple[str, 
 }
 
 # These cannot leave the machine whatever their SDK does with a base URL.
-_NOWHERE = {name: "http://127.0.0.1:9" for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")}
+_NOWHERE = {name: "http://127.0.0.1:9" for name in ("HTTPS_PROXY", "https_proxy")}
 
 
 def client_for(provider: str, stub: StubProvider) -> instructor.AsyncInstructor:

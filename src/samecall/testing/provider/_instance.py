@@ -83,7 +83,9 @@ class _Grower:
         if depth > _DEEP:
             flat = [o for o in options if _kind(self._resolved(mapping(o))) not in _NESTED]
             return (flat or options)[0]
-        return self._rng(path + "|").choice(solid or options)
+        # Pydantic writes a Decimal as "number or any string": only the number is surely right.
+        numbers = [o for o in solid if _kind(mapping(o)) == "number"]
+        return numbers[0] if numbers else self._rng(path + "|").choice(solid or options)
 
     def _object(self, node: Json, path: str, depth: int) -> Json:
         required = set(cast("list[str]", node.get("required") or []))
