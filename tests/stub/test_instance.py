@@ -32,8 +32,8 @@ class Dog(BaseModel):
 
 class Node(BaseModel):
     label: str
-    children: list["Node"] = []
-    other: "Node | None" = None
+    children: list[Node] = []
+    other: Node | None = None
 
 
 class Named(TypedDict):
