@@ -45,7 +45,7 @@ async def outcome(provider: str) -> str:
             )
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
-                text = re.sub(r"<[^>]*>|'date': '[^']*', |0x[0-9a-f]+|127\.0\.0\.1:\d+", "", text)
+            text = re.sub(r"<[^>]*>|'date': '[^']*', |0x[0-9a-f]+|127\.0\.0\.1:\d+", "", text)
             return f"`{text[:160].strip().replace('|', '/').replace('`', chr(39))}`"
         return "works" if isinstance(user, User) and stub.calls == 1 else "answered elsewhere"
 
