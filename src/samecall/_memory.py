@@ -250,7 +250,7 @@ class MemoryStore:
         self._leases = {key: held for key, held in self._leases.items() if now < held.ends}
         self._tombstones = {key: ends for key, ends in self._tombstones.items() if now < ends}
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """The child has the entries; locks, leases and listeners belong to the parent's threads."""
         self._lock = threading.Lock()
         self._leases = {}
@@ -269,7 +269,7 @@ _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 def _refresh_stores() -> None:
     for store in tuple(_stores):
-        store._after_fork()
+        store.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
