@@ -5,11 +5,14 @@ from __future__ import annotations
 __all__ = [
     "CacheMiss",
     "ConfigurationError",
+    "DeadlineExceeded",
     "ReentrantCall",
     "RemoteCallError",
     "SamecallError",
     "SamecallWarning",
     "StoreError",
+    "StoreRefused",
+    "StoreUnreachable",
     "StreamInterrupted",
     "Undecodable",
     "Unkeyable",
@@ -30,19 +33,23 @@ class ConfigurationError(SamecallError, ValueError):
     """An argument cannot be used; the message names it and says what it takes."""
 
 
-class CacheMiss(SamecallError, LookupError):  # noqa: N818 - a public name of the contract
+class CacheMiss(SamecallError, LookupError):
     """`cache_mode="only"` found no entry, and calling the provider was not allowed."""
 
 
-class ReentrantCall(SamecallError, RuntimeError):  # noqa: N818
+class ReentrantCall(SamecallError, RuntimeError):
     """A flight asked for its own key: it would wait for itself for ever."""
 
 
-class WaitTimeout(SamecallError, TimeoutError):  # noqa: N818
+class WaitTimeout(SamecallError, TimeoutError):
     """A follower's own `wait` ended before the leader's answer came; the call goes on."""
 
 
-class StreamInterrupted(SamecallError):  # noqa: N818
+class DeadlineExceeded(SamecallError, TimeoutError):
+    """A flight ran into its `deadline`: the provider did not answer in that time."""
+
+
+class StreamInterrupted(SamecallError):
     """A recording broke after this consumer had received some of it."""
 
 
@@ -84,15 +91,23 @@ class StoreError(SamecallError):
     """A store could not do what was asked: refused, slow, gone or talking nonsense."""
 
 
-class Undecodable(SamecallError):  # noqa: N818
+class StoreUnreachable(StoreError):
+    """A store did not answer: refused, cut off, or silent for too long."""
+
+
+class StoreRefused(StoreError):
+    """A store answered that this login may not use it."""
+
+
+class Undecodable(SamecallError):
     """Bytes that are no entry of this key: damaged, foreign, swapped or of another version."""
 
 
-class Unstorable(SamecallError):  # noqa: N818
+class Unstorable(SamecallError):
     """An answer that has no stored form; it is returned to its caller and not kept."""
 
 
-class Unkeyable(SamecallError):  # noqa: N818
+class Unkeyable(SamecallError):
     """A call whose arguments have no canonical form; `path` names the argument."""
 
     def __init__(self, path: str, why: str) -> None:

@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
+    from samecall.testing.provider import StubProvider
+    from samecall.testing.servers import LocalServer
 
 __all__ = [
     "FaultyStore",
     "GatedProvider",
+    "LocalServer",
     "ManualClock",
+    "StubProvider",
 ]
 
 _HOMES = {
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
+    "LocalServer": "samecall.testing.servers",
     "ManualClock": "samecall.testing._doubles",
+    "StubProvider": "samecall.testing.provider",
 }
 
 

@@ -1,0 +1,132 @@
+"""Object to bytes and back, for callers who bring no codec of their own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from samecall._entry import Payload
+from samecall._errors import RemoteCallError, Undecodable, Unstorable
+from samecall._ports import ErrorRecord, Failure, Reach
+
+__all__ = ["BaseCodec", "PlainCodec", "error_record", "retry_after_of", "status_of"]
+
+T = TypeVar("T")
+
+_MESSAGE = 2_000
+_PRIVATE = frozenset({401, 403})
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an SDK's exception carries, if it carries one."""
+    for source in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status", "code"):
+            value = getattr(source, name, None)
+            if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
+                return int(value)
+    return None
+
+
+def retry_after_of(error: BaseException) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date), if any."""
+    headers: Any = getattr(getattr(error, "response", None), "headers", None)
+    value: object = headers.get("retry-after") if hasattr(headers, "get") else None
+    if not isinstance(value, str):
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
+
+
+def error_record(error: BaseException) -> ErrorRecord:
+    """What other processes may know of an error: class name, message, status, Retry-After."""
+    return ErrorRecord(
+        type(error).__name__, str(error)[:_MESSAGE], status_of(error), retry_after_of(error)
+    )
+
+
+class BaseCodec(Generic[T]):
+    """The half of a codec that deals with errors; subclasses add `encode` and `decode`."""
+
+    def encode(self, value: T) -> Payload:
+        """The stored form of an answer; here: none."""
+        raise Unstorable(f"{type(self).__name__} stores nothing")
+
+    def decode(self, payload: Payload) -> T:
+        """The answer in a payload; here: none."""
+        raise Undecodable(f"{type(self).__name__} reads nothing")
+
+    def refused(self, payload: Payload) -> T:
+        """A completion that the leader refused is read like any other."""
+        return self.decode(payload)
+
+    def explain(self, error: BaseException) -> Failure:
+        """Timeouts stay with the leader; logins and lost connections stay in the process."""
+        record = error_record(error)
+        if isinstance(error, TimeoutError):
+            return Failure(Reach.OWN, record)
+        if isinstance(error, OSError) or record.status in _PRIVATE:
+            return Failure(Reach.PROCESS, record)
+        return Failure(Reach.FLEET, record)
+
+    def rebuild(self, record: ErrorRecord) -> BaseException:
+        """An error of another process, told by name."""
+        return RemoteCallError(
+            record.message,
+            class_name=record.class_name,
+            status=record.status,
+            retry_after=record.retry_after,
+        )
+
+
+_SCALARS = (str, int, float, bool, bytes, type(None))
+
+
+def _is_plain(value: object, depth: int = 200) -> bool:
+    # exact types only: an Enum or a tuple would come back as something else
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if depth == 0:
+        return False
+    if kind is list:
+        return all(_is_plain(item, depth - 1) for item in value)  # type: ignore[attr-defined]
+    if kind is dict:
+        return all(
+            type(name) is str and _is_plain(item, depth - 1)
+            for name, item in value.items()  # type: ignore[attr-defined]
+        )
+    return False
+
+
+class PlainCodec(BaseCodec[Any]):
+    """None, bool, int, float, str, bytes, and lists and string-keyed dicts of them."""
+
+    def encode(self, value: Any) -> Payload:
+        """MessagePack; raises `Unstorable` for what would come back as another type."""
+        if not _is_plain(value):
+            raise Unstorable(
+                f"an answer of type {type(value).__name__} is not plain JSON data; pass codec="
+            )
+        try:
+            return Payload("plain", msgspec.msgpack.encode(value))
+        except (OverflowError, UnicodeEncodeError, ValueError) as error:
+            raise Unstorable(f"the answer has no MessagePack form: {error}") from None
+
+    def decode(self, payload: Payload) -> Any:
+        """A new object; raises `Undecodable`."""
+        if payload.tag != "plain":
+            raise Undecodable(f"tag {payload.tag!r} is not plain data")
+        try:
+            return msgspec.msgpack.decode(payload.data)
+        except msgspec.MsgspecError as error:
+            raise Undecodable(str(error)) from None

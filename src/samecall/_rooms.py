@@ -1,0 +1,169 @@
+"""The rooms of a cache, one per event loop, and what is added up over all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+
+import msgspec
+
+from samecall._entry import Policy
+from samecall._errors import SamecallWarning
+from samecall._failopen import FailOpenStore
+from samecall._memory import MemoryStore
+from samecall._ports import (
+    CallUncached,
+    Clock,
+    EntryUndecodable,
+    Event,
+    LeaseStore,
+    Observer,
+    StoreFaulted,
+)
+from samecall._room import Counters, Room
+
+__all__ = ["Rooms", "Statistics"]
+
+_WARNINGS = 1_000
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts since the cache was made, in this process.
+
+    Every call is counted in `calls` and, once answered, in one of `l1_hits`, `l2_hits`,
+    `coalesced_local` (joined a flight of this process), `coalesced_remote` (waited for another
+    process), or it was itself one of the `provider_calls` (calls handed to the provider; reasks
+    inside one call are not told apart). `uncached` counts what could not be keyed or stored;
+    `streams` the streaming calls that passed through. `flights` and `callers_waiting` are now.
+    """
+
+    calls: int = 0
+    l1_hits: int = 0
+    l2_hits: int = 0
+    coalesced_local: int = 0
+    coalesced_remote: int = 0
+    provider_calls: int = 0
+    provider_errors: int = 0
+    stored: int = 0
+    uncached: int = 0
+    streams: int = 0
+    undecodable: int = 0
+    store_faults: int = 0
+    flights: int = 0
+    callers_waiting: int = 0
+
+
+@dataclass(eq=False)
+class Rooms:
+    """Makes a room for each event loop that asks, and knows them all."""
+
+    open: Callable[[], LeaseStore]
+    where: str
+    policy: Policy
+    l1: MemoryStore | None
+    l1_ttl: float
+    clock: Clock
+    observers: Sequence[Observer]
+    _rooms: dict[asyncio.AbstractEventLoop, Room] = field(default_factory=dict)
+    _left: list[object] = field(default_factory=list)
+    _counters: list[Counters] = field(default_factory=list)
+    _warned: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        _all.add(self)
+
+    def here(self) -> Room:
+        """The room of the running event loop."""
+        loop = asyncio.get_running_loop()
+        room = self._rooms.get(loop)
+        return room if room is not None else self._furnish(loop)
+
+    def _furnish(self, loop: asyncio.AbstractEventLoop) -> Room:
+        for old in [old for old in self._rooms if old.is_closed()]:
+            del self._rooms[old]
+        counters = Counters()
+
+        def emit(event: Event) -> None:
+            counters.store_faults += isinstance(event, StoreFaulted)
+            counters.undecodable += isinstance(event, EntryUndecodable)
+            self.tell(event)
+
+        room = Room(
+            store=FailOpenStore(self.open(), emit, self.where),
+            l1=self.l1,
+            l1_ttl=self.l1_ttl,
+            clock=self.clock,
+            emit=emit,
+            counters=counters,
+            bulkhead=asyncio.Semaphore(self.policy.bulkhead),
+            report=self.report_uncached,
+            observed=bool(self.observers),
+        )
+        self._rooms[loop] = room
+        self._counters.append(counters)
+        return room
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to the observers; what they raise becomes a warning."""
+        for observer in self.observers:
+            try:
+                observer.on_event(event)
+            except Exception as error:  # an observer must never cost an answer
+                message = f"observer {type(observer).__name__} raised {type(error).__name__}"
+                warnings.warn(message, SamecallWarning, stacklevel=2)
+
+    def report_uncached(self, reason: str) -> None:
+        """Count a call or an answer that cannot be cached; warn once per reason."""
+        self.here().counters.uncached += 1
+        self.tell(CallUncached(reason))
+        if reason not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add(reason)
+            warnings.warn(f"not cached: {reason}", SamecallWarning, stacklevel=3)
+
+    def detach(self, keys: Callable[[Hashable], bool]) -> None:
+        """Flights of these keys keep nothing from now on, in every loop of this process."""
+        for room in self:
+            room.flights.detach(keys)
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(tuple(self._rooms.values()))
+
+    def statistics(self) -> Statistics:
+        """The sums over all loops, those that have ended included."""
+        sums = {
+            item.name: sum(getattr(counters, item.name) for counters in tuple(self._counters))
+            for item in fields(Counters)
+        }
+        now = [room.flights.statistics() for room in self]
+        return Statistics(
+            **sums,
+            flights=sum(flights.flights for flights in now),
+            callers_waiting=sum(flights.callers_waiting for flights in now),
+        )
+
+    async def aclose(self) -> None:
+        """End the room of the running loop in good order; a later call makes a new one."""
+        room = self._rooms.pop(asyncio.get_running_loop(), None)
+        if room is not None:
+            await room.aclose(self.policy.op_timeout)
+
+    def after_fork(self) -> None:
+        """The child shares the parent's sockets and selectors: leave them alone, for ever."""
+        self._left.append(self._rooms)
+        self._rooms = {}
+
+
+_all: weakref.WeakSet[Rooms] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for rooms in tuple(_all):
+        rooms.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
