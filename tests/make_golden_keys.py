@@ -101,7 +101,7 @@ def values() -> dict[str, Any]:
         "enum": Colour.RED,
         "str enum": Shade.RED,
         "flags": Flags.A | Flags.B,
-        "datetime": datetime(2026, 1, 2, 3, 4, 5, 6),
+        "datetime": datetime(2026, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 - a rule of its own
         "datetime utc": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         "datetime offset": datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=5, minutes=30))),
         "datetime zone": datetime(2026, 7, 2, tzinfo=ZoneInfo("UTC")),

@@ -137,7 +137,7 @@ def test_a_body_of_another_schema_is_refused(body: bytes) -> None:
         {"cost": math.inf},
         {"payload": Payload("\ud800", b"")},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_what_could_not_be_read_is_not_written(change: dict[str, Any]) -> None:
     """The writer refuses what the reader would."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
 
 from samecall._errors import Unkeyable
@@ -44,6 +45,11 @@ def user(**fields: Any) -> type[BaseModel]:
         (user(name=(str, ...)), user(title=(str, ...))),
         (user(name=(str, ...)), create_model("Person", name=(str, ...))),
         (user(a=(str, ...), b=(str, ...)), user(b=(str, ...), a=(str, ...))),
+        (user(a=(str, "x"), b=(str, "y")), user(b=(str, "y"), a=(str, "x"))),
+        (
+            create_model("One", __config__=ConfigDict(title="Same"), a=(str, ...)),
+            create_model("Two", __config__=ConfigDict(title="Same"), a=(str, ...)),
+        ),
         (user(x=(A | B, ...)), user(x=(B | A, ...))),
         (user(x=(str, ...)), user(x=(str | None, ...))),
         (user(x=(str, ...)), user(x=(str, "default"))),
@@ -143,10 +149,8 @@ def test_a_class_without_a_schema(model: Any) -> None:
 def test_classes_are_let_go(make: Callable[[], type]) -> None:
     """Remembering a digest keeps no class alive."""
     model = make()
-    try:
+    with contextlib.suppress(Unkeyable):
         schema_digest(model)
-    except Unkeyable:
-        pass
     gone = weakref.ref(model)
     del model
     gc.collect()

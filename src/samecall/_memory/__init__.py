@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from samecall._entry import Entry, Key
-from samecall._memory_bells import Belfry
-from samecall._memory_shelf import Item, Shelf
+from samecall._memory.bells import Belfry
+from samecall._memory.shelf import Item, Shelf
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,
@@ -60,7 +60,7 @@ class MemoryStore:
     def __init__(
         self,
         entries: int = 10_000,
-        bytes: int = 64 * 2**20,
+        bytes: int = 64 * 2**20,  # noqa: A002 - the public name
         clock: Clock | None = None,
     ) -> None:
         self._now = (clock or MonotonicClock()).now

@@ -29,9 +29,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from pydantic import AnyUrl, BaseModel, SecretBytes, SecretStr
-from pydantic_core import MultiHostUrl, Url
 
-from samecall._canonical_form import (
+from samecall._errors import Unkeyable
+from samecall._key.form import (
     LONG_TEXT,
     Out,
     Unfit,
@@ -40,7 +40,6 @@ from samecall._canonical_form import (
     name_form,
     shape_of,
 )
-from samecall._errors import Unkeyable
 
 __all__ = ["MAX_DEPTH", "canonical"]
 
@@ -190,7 +189,7 @@ def _put_text(tag: str, text: str, out: Out) -> None:
     _put(str.__str__(text), out, 0)
 
 
-def _put_bytes(value: bytes | bytearray | memoryview, out: Out, depth: int) -> None:
+def _put_bytes(value: bytes | bytearray | memoryview, out: Out, _depth: int) -> None:
     raw = bytes(value)
     short = len(raw) < LONG_TEXT
     out.append(f"b{len(raw)}:{raw.hex()}" if short else f"B{len(raw)}:{digest_form(raw)}")
@@ -223,17 +222,17 @@ def _put_dataclass(value: Any, out: Out, depth: int) -> None:
     _put_fields("C", value, fields, out, depth)
 
 
-def _put_decimal(value: Decimal, out: Out, depth: int) -> None:
+def _put_decimal(value: Decimal, out: Out, _depth: int) -> None:
     sign, digits, exponent = value.as_tuple()  # unlike its text, the same in every context
     _put_text("D", f"{sign}:{''.join(map(str, digits))}:{exponent}", out)
 
 
-def _put_moment(value: datetime | time, out: Out, depth: int) -> None:
+def _put_moment(value: datetime | time, out: Out, _depth: int) -> None:
     zone = value.tzinfo.key if isinstance(value.tzinfo, ZoneInfo) else ""
     _put_text("T" if isinstance(value, datetime) else "h", f"{value.isoformat()} {zone}", out)
 
 
-def _put_timedelta(value: timedelta, out: Out, depth: int) -> None:
+def _put_timedelta(value: timedelta, out: Out, _depth: int) -> None:
     out.append(f"e{value.days},{value.seconds},{value.microseconds};")
 
 
@@ -256,7 +255,7 @@ _WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any, Out, int], None]],
     (Decimal, _put_decimal),
     (UUID, lambda value, out, _: _put_text("U", value.hex, out)),
     (PurePath, lambda value, out, _: _put_text("P", value.as_posix(), out)),
-    ((AnyUrl, Url, MultiHostUrl), lambda value, out, _: _put_text("w", str(value), out)),
+    (AnyUrl, lambda value, out, _: _put_text("w", str(value), out)),
     ((SecretStr, SecretBytes), _put_secret),
     (str, lambda value, out, depth: _put(str.__str__(value), out, depth)),
     (int, lambda value, out, depth: _put(int.__int__(value), out, depth)),
@@ -267,10 +266,8 @@ _WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any, Out, int], None]],
 
 
 def _put_other(value: Any, kind: type[object], out: Out, depth: int) -> None:
-    for fits, write in _WRITERS:
-        if issubclass(kind, fits):
-            break
-    else:
+    write = next((write for fits, write in _WRITERS if issubclass(kind, fits)), None)
+    if write is None:
         if isinstance(value, type) or not dataclasses.is_dataclass(kind):
             raise Unfit(f"a {kind.__qualname__} has no canonical form")
         write = _put_dataclass

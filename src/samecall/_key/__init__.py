@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter
 
-from samecall._canonical import canonical
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
+from samecall._key.canonical import canonical
 
 __all__ = ["DIGEST_SIZE", "digest_of", "key_from", "schema_digest"]
 
