@@ -220,6 +220,8 @@ class Lane:
     async def aclose(self, limit: float) -> None:
         """Give what is under way `limit` seconds, then close the connection."""
         self._closed = True
+        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = None  # its loop has ended, and so has it
         if self._task is not None:
             await asyncio.wait([self._task], timeout=limit)
         if self._task is not None:
