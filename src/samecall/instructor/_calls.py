@@ -11,6 +11,7 @@ from instructor.v2.core.client import Instructor
 from instructor.v2.core.hooks import HookName, Hooks
 from instructor.v2.core.mode import Mode
 from instructor.v2.core.registry import ModeHandlers, mode_registry
+from instructor.v2.dsl.response_list import ListResponse
 from pydantic import BaseModel
 
 from samecall._entry import Key
@@ -137,7 +138,9 @@ class Calls:
 
 
 def _of(value: Any, name: str) -> Any:
-    return getattr(value, name, None) if isinstance(value, (BaseModel, list)) else None
+    # a scalar has no such thing, and a model of the caller's may answer for any name at all
+    held: dict[str, Any] = getattr(value, "__dict__", {})
+    return held.get(name) if isinstance(value, (BaseModel, ListResponse)) else None
 
 
 def _argument(path: str) -> str:

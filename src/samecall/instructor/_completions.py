@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -75,14 +75,15 @@ def pack(value: Any, model: Any = None) -> Stored:
     `model`: the response model, for a provider whose SDK parses too.
     """
     if type(value) is dict:
-        return _pack_plain(value)
+        return _pack_plain(cast("dict[str, Any]", value))
     tag = _tag(value)
     if tag is None or _class(tag) is not type(value):
         raise Unstorable(f"completions of {type(value).__qualname__} are not on the list")
     data = _dump(value)
     marks = {name: item for name, item in value.__dict__.items() if _is_mark(value, name, item)}
-    private = {n: item for n, item in (value.__pydantic_private__ or {}).items() if _is_plain(item)}
-    parsed = tag == _GOOGLE and value.parsed is not None
+    held: dict[str, Any] = value.__pydantic_private__ or {}
+    private = {name: item for name, item in held.items() if _is_plain(item)}
+    parsed = tag == _GOOGLE and getattr(value, "parsed", None) is not None
     for way in (_VALIDATED, _CONSTRUCTED, _SUMMED):
         stored = Stored(tag, way, data, marks, private, parsed)
         try:
