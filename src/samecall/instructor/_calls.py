@@ -32,8 +32,15 @@ Create = Callable[..., Awaitable[Any]]
 class Calls:
     """What a client and its settings have in common for all calls."""
 
-    def __init__(self, client: Instructor, create: Create, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: Instructor,
+        create: Create,
+        settings: Settings,
+        codec: type[AnswerCodec] = AnswerCodec,
+    ) -> None:
         held = closure_of(client.create_fn)
+        self._codec = codec
         self.settings = settings
         self.create = create
         self.mode: Mode = held.get("mode", client.mode)
@@ -76,7 +83,7 @@ class Calls:
             key,
             lambda: self._call(ready, now),
             policy=options.policy,
-            codec=AnswerCodec(ready, self.handlers(), now),
+            codec=self._codec(ready, self.handlers(), now),
             mode=options.mode,
         )
 

@@ -7,7 +7,7 @@ from (the caller's own class, which pickle finds by name) and it is made again t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from instructor.v2.dsl.maybe import Maybe, MaybeBase
 from instructor.v2.dsl.partial import Partial, PartialBase
@@ -92,7 +92,7 @@ def _recipe(asked: Any) -> Any:
         generic = asked.__pydantic_generic_metadata__
         if generic["origin"] is not None:
             return Derived("generic", generic["origin"], generic["args"])
-    return asked
+    return cast("object", asked)
 
 
 class Derived:

@@ -55,7 +55,7 @@ class Snapshot:
         return self._odd
 
     def _copy(self, value: Any, path: str, depth: int) -> Any:
-        kind: type[object] = type(value)
+        kind = cast("type[object]", type(value))
         if kind is str or kind is bytes:
             self.weight += len(value)
         elif kind in _ATOMS:
@@ -129,7 +129,7 @@ def _extra(name: str, value: Any) -> Any:
 
 def _settled(value: Any, path: str, detect: bool) -> Any:
     # media by content, omitted values away; whatever else is odd is for the digest to judge
-    kind: type[object] = type(value)
+    kind = cast("type[object]", type(value))
     if kind is dict:
         pairs = ((name, _settled(item, f"{path}.{name}", detect)) for name, item in value.items())
         return {name: item for name, item in pairs if item is not _ABSENT}
@@ -141,8 +141,8 @@ def _settled(value: Any, path: str, detect: bool) -> Any:
         return _ABSENT
     if isinstance(value, (Image, Audio, PDF)):
         return _media(value, path)
-    if isinstance(cast("object", value), PathLike):
-        return _file(Path(fspath(value)), path)
+    if isinstance(value, PathLike):
+        return _file(Path(fspath(cast("PathLike[str]", value))), path)
     return value
 
 
