@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from anthropic.types import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
@@ -40,6 +41,7 @@ def test_what_a_provider_adds_is_kept() -> None:
     assert copy._request_id == "req_1"
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_what_no_type_of_the_sdk_foresees_is_kept() -> None:
     """Where validation refuses, it is made as the SDK makes it from a reply."""
     content = [{"type": "of_next_year", "x": 1}, {"type": "text", "text": "hi"}]
@@ -86,7 +88,15 @@ def test_no_name_from_an_entry_is_imported() -> None:
             unpack(Stored(tag, "v", b"{}"))
 
 
-@given(st.sampled_from(["openai.chat", "json", "google.genai", "litellm.chat"]), st.binary())
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*CHAT, "usage"]), inner),
+)
+TAGS = ["openai.chat", "json", "google.genai", "litellm.chat"]
+
+
+@settings(deadline=None)  # the first of each imports an SDK
+@given(st.sampled_from(TAGS), st.binary() | ANYTHING.map(lambda it: json.dumps(it).encode()))
 def test_any_bytes_are_an_answer_or_undecodable(tag: str, data: bytes) -> None:
     for way in "vcs?":
         try:

@@ -6,12 +6,12 @@ from typing import Any
 
 import anthropic
 import httpx2
-import instructor
 import openai
 import pytest
 from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel
 
+import instructor
 from samecall import Cache, RemoteCallError, Undecodable
 from samecall._entry import Payload
 from samecall._ports import ErrorRecord, Failure, Reach
@@ -41,7 +41,7 @@ def codec(**asked: Any) -> AnswerCodec:
 
 
 async def failure(client: Any, **asked: Any) -> Failure:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - whichever it is, it is explained
+    with pytest.raises(Exception) as caught:
         await client.create(**question(**asked))
     return codec(**asked).explain(caught.value)
 
@@ -148,9 +148,7 @@ def test_another_process_gets_the_error_by_name() -> None:
     assert (error.class_name, error.status, error.retry_after) == ("RateLimitError", 429, 7.0)
 
 
-async def test_a_truncated_completion_is_shared_as_refused(
-    sdk: openai.AsyncOpenAI, cache: Cache
-) -> None:
+async def test_a_truncated_completion_is_shared_as_refused(cache: Cache) -> None:
     """`max_tokens` is part of the question: for the next caller it ends at the same place."""
     body = {
         "id": "c",

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import instructor
 import openai
 import pytest
 from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel, field_validator
 
+import instructor
 from samecall import Cache, CacheMiss
 from samecall.instructor import cached, key_of
 from samecall.testing import StubProvider

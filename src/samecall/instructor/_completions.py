@@ -88,7 +88,7 @@ def pack(value: Any, model: Any = None) -> Stored:
         stored = Stored(tag, way, data, marks, private, parsed)
         try:
             copy = unpack(stored, model)
-        except (Undecodable, AttributeError, TypeError, ValueError):
+        except Undecodable:
             continue
         if copy == value and _dump(copy) == data:
             return stored
@@ -104,24 +104,29 @@ def unpack(stored: Stored, model: Any = None) -> Any:
     cls = _class(stored.tag)
     if cls is None:
         raise Undecodable(f"the SDK of {stored.tag!r} is not installed")
+    try:
+        value = _made(cls, stored)
+        value.__dict__.update(stored.marks)
+        if stored.private:
+            value.__pydantic_private__ = {**(value.__pydantic_private__ or {}), **stored.private}
+        if stored.parsed:
+            _parse(value, model)
+    except (AttributeError, TypeError, ValueError) as error:
+        why = f"no {cls.__qualname__} of this SDK version ({type(error).__name__})"
+        raise Undecodable(why) from None
+    return value
+
+
+def _made(cls: type[BaseModel], stored: Stored) -> Any:
     if stored.way in (_VALIDATED, _SUMMED):
-        try:
-            value: Any = cls.model_validate_json(stored.data)
-        except ValidationError:
-            raise Undecodable(f"no {cls.__qualname__} of this SDK version") from None
+        value: Any = cls.model_validate_json(stored.data)
         if stored.way == _SUMMED:
             _sum_up(value.usage)
-    elif stored.way == _CONSTRUCTED:
+        return value
+    if stored.way == _CONSTRUCTED:
         # what the SDK itself does with a reply that its types do not foresee
-        value = cls.model_construct(**_loads(stored.data))
-    else:
-        raise Undecodable(f"{stored.way!r} is no way to make a {cls.__qualname__}")
-    value.__dict__.update(stored.marks)
-    if stored.private:
-        value.__pydantic_private__ = {**(value.__pydantic_private__ or {}), **stored.private}
-    if stored.parsed:
-        _parse(value, model)
-    return value
+        return cls.model_construct(**_loads(stored.data))
+    raise Undecodable(f"{stored.way!r} is no way to make a {cls.__qualname__}")
 
 
 def _parse(value: Any, model: Any) -> None:

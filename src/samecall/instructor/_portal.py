@@ -50,7 +50,7 @@ def _end() -> None:
 
 def _after_fork() -> None:
     # the thread has stayed with the parent; whoever asks here starts another
-    global _open, _lock  # noqa: PLW0603
+    global _open, _lock
     _open, _lock = None, threading.Lock()
 
 

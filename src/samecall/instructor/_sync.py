@@ -32,7 +32,7 @@ class _Unread(Answer):
 
     __slots__ = ("codec", "payload", "was_refused")
 
-    def __init__(self, codec: AnswerCodec, payload: Payload, *, was_refused: bool) -> None:
+    def __init__(self, codec: _LateCodec, payload: Payload, *, was_refused: bool) -> None:
         super().__init__(None, None)
         self.codec, self.payload, self.was_refused = codec, payload, was_refused
 
@@ -73,7 +73,7 @@ class CachedInstructor(Instructor):
         )
         self.default_model = original.default_model
 
-    def create(  # type: ignore[override]
+    def create(
         self,
         response_model: type[T] | None,
         messages: list[Any],
@@ -96,7 +96,7 @@ class CachedInstructor(Instructor):
             **self.handle_kwargs(kwargs),
         )
 
-    def create_with_completion(  # type: ignore[override]
+    def create_with_completion(
         self,
         messages: list[Any],
         response_model: type[T],
@@ -139,11 +139,11 @@ class CachedInstructor(Instructor):
         answer = portal.call(calls.answer, asked)
         if not isinstance(answer, _Unread):
             return answer
-        codec: Any = answer.codec
+        codec = answer.codec
         if answer.was_refused:
-            return codec.read_refused(answer.payload)  # type: ignore[no-any-return]
+            return codec.read_refused(answer.payload)
         try:
-            return codec.read(answer.payload)  # type: ignore[no-any-return]
+            return codec.read(answer.payload)
         except Exception as error:  # as in the cache: what cannot be read is a miss
             if again.get("cache_mode") == "only":
                 raise CacheMiss("the entry cannot be read") from error
