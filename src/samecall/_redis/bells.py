@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from samecall._errors import StoreError
-from samecall._redis.link import Command, Connection, Link, explain
+from samecall._redis.link import Command, Connection, Link, explain, pack
 from samecall._redis.overdue import Alarm
 
 __all__ = ["RedisBell", "Switchboard"]
@@ -95,7 +95,7 @@ class Switchboard:
         return sum(len(channel.bells) for channel in self._channels.values()), len(self._channels)
 
     @asynccontextmanager
-    async def listen(self, name: bytes) -> AsyncIterator[RedisBell]:
+    async def listen(self, name: bytes) -> AsyncGenerator[RedisBell, None]:
         """A bell on the channel `name`, entered once the server has confirmed it."""
         if self._closed:
             raise StoreError("this store is closed")
@@ -229,8 +229,7 @@ class Switchboard:
 
     async def _write(self) -> None:
         while (connection := self._connection) is not None and (commands := self._due()):
-            packed = connection.pack_commands(commands)
-            await connection.send_packed_command(packed, check_health=False)
+            await connection.send_packed_command(pack(commands), check_health=False)
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writing = None

@@ -86,7 +86,7 @@ def settings_of(source: object) -> Settings:
         raise ConfigurationError(f"url_or_store takes {_TAKES}; got {type(source).__name__}")
     try:
         found.make()
-    except Exception as error:  # an option that the connection does not know, a wrong type
+    except Exception as error:  # noqa: BLE001 - an option that the connection does not know, a wrong type
         raise ConfigurationError(f"url_or_store: an option cannot be used: {error}") from None
     return found
 
