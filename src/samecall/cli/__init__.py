@@ -20,4 +20,6 @@ def main() -> None:
             f"samecall: the command line needs {error.name}, which is not installed: "
             'pip install "samecall[cli]", or "samecall[demo]" to see the demo'
         )
+    except KeyboardInterrupt:
+        sys.exit(130)
     run()

@@ -110,13 +110,18 @@ class Crew:
         """The process ids, in the order of the setups."""
         return [worker.pid or 0 for worker in self._workers]
 
+    @property
+    def living(self) -> list[int]:
+        """The workers that have not been killed."""
+        return [at for at in range(len(self._workers)) if at not in self._gone]
+
     def tell(self, message: Any, index: int | None = None) -> None:
         """Send plain data to all workers that live, or to one."""
         data = msgspec.msgpack.encode(message)
-        for at, line in enumerate(self._lines):
-            if at not in self._gone and index in (None, at):
+        for at in self.living:
+            if index in (None, at):
                 with suppress(BrokenPipeError):  # its end is seen, and told, by `hear`
-                    line.send_bytes(data)
+                    self._lines[at].send_bytes(data)
 
     def kill(self, index: int) -> None:
         """End one worker at once (SIGKILL); it is not missed."""
@@ -129,23 +134,22 @@ class Crew:
 
         Raises `WorkerLost` for a worker that failed or ended.
         """
-        lines = {self._lines[at]: at for at in range(len(self._lines)) if at not in self._gone}
-        for line in wait(list(lines), seconds):
-            at = lines[line]  # type: ignore[index]  # only connections were handed in
-            yield at, self._receive(at)
+        ready = wait([self._lines[at] for at in self.living], seconds)
+        for at in self.living:
+            if self._lines[at] in ready:
+                yield at, self._receive(at)
 
     def gather(self, kind: str, seconds: float) -> list[Any]:
-        """From every living worker the message `[kind, body]`, as the bodies in their order.
+        """From every living worker one message `[kind, body]`: the bodies, in the workers' order.
 
         Other messages are dropped. Raises `WorkerLost`, also after `seconds`.
         """
         bodies: dict[int, Any] = {}
         end = time.monotonic() + seconds
-        while len(bodies) < len(self._lines) - len(self._gone):
+        while missing := [at for at in self.living if at not in bodies]:
             left = end - time.monotonic()
             if left <= 0:
-                missing = set(range(len(self._lines))) - self._gone - set(bodies)
-                names = ", ".join(map(str, sorted(missing)))
+                names = ", ".join(map(str, missing))
                 raise WorkerLost(f"worker {names} told no {kind!r} within {seconds:g} s")
             for at, message in self.hear(left):
                 if message[0] == kind:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from samecall.cli.fleet.plan import Plan
 from samecall.cli.fleet.tally import Phase, Report
@@ -18,6 +18,7 @@ from samecall.cli.fleet.tally import Phase, Report
 __all__ = ["as_json", "as_table", "live"]
 
 _NARROWEST = 80
+_WORDS = len("starting 4 workers")  # so that the bars stay where they are
 
 
 class _View:
@@ -67,7 +68,7 @@ def live(plan: Plan) -> Iterator[_View]:
     console = Console(stderr=True)
     progress = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(min_width=_WORDS)),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[calls]}", justify="right"),
         TextColumn("{task.fields[paid]}", justify="right", style="bold"),
