@@ -1,9 +1,9 @@
-"""The stored record: `Key`, `Policy`, `Entry` and its bytes on the wire (the envelope).
+r"""The stored record: `Key`, `Policy`, `Entry` and its bytes on the wire (the envelope).
 
 An envelope is
 
     offset  length  what
-    0       2       magic b"\\xa5s"
+    0       2       magic b"\xa5s"
     2       1       version of this layout
     3       16      stamp: random, names this generation of the entry
     19      32      fingerprint: the digest of the key it answers
@@ -211,9 +211,7 @@ def seconds(
 
 def _count(value: object, name: str, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(
-            f"{name} takes a whole number of {least} or more; got {value!r:.60}"
-        )
+        raise ConfigurationError(f"{name} takes a whole number from {least}; got {value!r:.60}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,9 +282,7 @@ class Policy:
             raise ConfigurationError(f"lease takes 0.05 seconds or more; got {self.lease!r}")
         jitter: Any = self.ttl_jitter
         if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter < 1:
-            raise ConfigurationError(
-                f"ttl_jitter takes a fraction from 0 to below 1; got {jitter!r}"
-            )
+            raise ConfigurationError(f"ttl_jitter takes 0 to below 1; got {jitter!r:.60}")
         if self.on_abandon not in ("finish", "abandon"):
             raise ConfigurationError(
                 f'on_abandon takes "finish" or "abandon"; got {self.on_abandon!r:.60}'

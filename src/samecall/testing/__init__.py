@@ -1,7 +1,7 @@
 """Public doubles and contract suites, for tests of samecall and of what is built on it.
 
 The contract suites need pytest and live in `samecall.testing.contracts`; nothing else here
-imports it. The stub provider needs the extra `testing`.
+imports it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,24 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from samecall.testing._doubles import GatedProvider, ManualClock
+    from samecall.testing._faulty import FaultyStore
     from samecall.testing.provider import StubProvider
+    from samecall.testing.servers import LocalServer
 
 __all__ = [
+    "FaultyStore",
+    "GatedProvider",
+    "LocalServer",
+    "ManualClock",
     "StubProvider",
 ]
 
 _HOMES = {
+    "FaultyStore": "samecall.testing._faulty",
+    "GatedProvider": "samecall.testing._doubles",
+    "LocalServer": "samecall.testing.servers",
+    "ManualClock": "samecall.testing._doubles",
     "StubProvider": "samecall.testing.provider",
 }
 

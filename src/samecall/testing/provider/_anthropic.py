@@ -78,7 +78,11 @@ class AnthropicMessages:
 
         yield event("message_start", message=_head(ask) | {"usage": _usage(ask, 1)})
         for at, block in enumerate(_content(reply)):
-            hollow = block | ({"input": {}} if "input" in block else {"text": ""})
+            hollow = dict(block)
+            if "input" in block:
+                hollow["input"] = {}
+            else:
+                hollow["text"] = ""
             yield event("content_block_start", index=at, content_block=hollow)
             for delta in _deltas(block, size):
                 yield event("content_block_delta", index=at, delta=delta)

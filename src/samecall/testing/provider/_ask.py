@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -75,8 +75,8 @@ class ToolCall:
         try:
             value: object = json.loads(self.arguments)
         except ValueError:
-            value = None
-        return mapping(value) if isinstance(value, dict) else {"malformed": self.arguments}
+            return {"malformed": self.arguments}
+        return mapping(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +115,14 @@ class Shape(Protocol):
 
 def mapping(value: object) -> Json:
     """`value` if it is a JSON object, else an empty one."""
-    return cast("Json", value) if isinstance(value, Mapping) else {}
+    return cast("Json", value) if isinstance(value, dict) else {}
 
 
 def records(value: object) -> list[Json]:
     """The JSON objects in a JSON array; none if it is no array."""
     if not isinstance(value, list):
         return []
-    return [mapping(item) for item in cast("list[object]", value) if isinstance(item, Mapping)]
+    return [cast("Json", item) for item in cast("list[object]", value) if isinstance(item, dict)]
 
 
 def text_of(content: object) -> str:
@@ -149,7 +149,7 @@ def json_only_schema(text: str) -> Json | None:
             found: object = json.JSONDecoder().raw_decode(text, match.end())[0]
         except ValueError:
             continue
-        if isinstance(found, dict):
+        if mapping(found):
             return mapping(found)
     return None
 

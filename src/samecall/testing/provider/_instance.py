@@ -36,7 +36,7 @@ class _Grower:
         self._seed = seed
 
     def _rng(self, path: str) -> random.Random:
-        return random.Random(f"{self._seed}\0{path}")  # noqa: S311 - repeatable, not secret
+        return random.Random(f"{self._seed}\0{path}")
 
     def value(self, schema: object, path: str, depth: int) -> Any:
         node = self._resolved(mapping(schema))

@@ -66,12 +66,15 @@ class OpenAIResponses:
 
         output = _output(reply)
         full = _response(ask, output, reply)
-        bare = full | {"status": "in_progress", "output": [], "usage": None}
+        bare: Json = full | {"status": "in_progress", "output": [], "usage": None}
         yield event("response.created", response=bare)
         yield event("response.in_progress", response=bare)
         for at, item in enumerate(output):
             hollow = item | {"status": "in_progress"}
-            hollow |= {"arguments": ""} if "arguments" in item else {"content": []}
+            if "arguments" in item:
+                hollow["arguments"] = ""
+            else:
+                hollow["content"] = []
             yield event("response.output_item.added", output_index=at, item=hollow)
             for kind, data in _insides(item, size):
                 yield event(kind, item_id=item["id"], output_index=at, **data)
@@ -100,7 +103,7 @@ def _insides(item: Json, size: int) -> Iterator[tuple[str, Json]]:
 
 def _output(reply: Reply) -> list[Json]:
     if not reply.calls:
-        part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
+        part: Json = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
         message = {"type": "message", "id": _id("msg"), "status": "completed", "role": "assistant"}
         return [message | {"content": [part]}]
     return [

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -85,17 +84,17 @@ class RemoteStub:
 
     def _send(self, what: str, body: object = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/samecall/{what}", data)  # noqa: S310 - http
+        request = urllib.request.Request(f"{self.url}/samecall/{what}", data)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as response:
             return cast("dict[str, Any]", json.load(response))
 
 
 @contextmanager
-def in_process(**settings: Any) -> Iterator[RemoteStub]:
+def in_process(**settings: Any) -> Generator[RemoteStub]:
     """Start the stub's process, hand out its handle, end the process."""
     command = [sys.executable, "-m", "samecall.testing.provider", json.dumps(settings)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             if process.stdout is None:
                 raise RuntimeError("the stub's process has no standard output")

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -77,7 +77,7 @@ class StubProvider:
 
     @classmethod
     @contextmanager
-    def in_thread(cls, **settings: Any) -> Iterator[Self]:
+    def in_thread(cls, **settings: Any) -> Generator[Self]:
         """A stub in a thread of its own; same arguments, same methods, safe from any thread."""
         ready: concurrent.futures.Future[tuple[Self, asyncio.Event]] = concurrent.futures.Future()
 
@@ -198,17 +198,13 @@ class StubProvider:
 
     def _do(self, order: Callable[[], None]) -> None:
         if self._loop is None or self._thread == threading.get_ident():
-            return order()
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+            order()
+            return
 
-        def carry_out() -> None:
-            try:
-                done.set_result(order())
-            except Exception as error:
-                done.set_exception(error)
+        async def carry_out() -> None:
+            order()
 
-        self._loop.call_soon_threadsafe(carry_out)
-        return done.result(30)
+        asyncio.run_coroutine_threadsafe(carry_out(), self._loop).result(30)
 
     async def _ask(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self._loop is None or self._thread == threading.get_ident():
