@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from samecall import Cache, Policy, SamecallWarning
+from samecall import Cache, Policy
 from samecall.testing.crew import Crew, Line
 
-__all__ = ["Answers", "Setup", "ask", "ask_all", "percentile", "replica", "tally"]
+__all__ = [
+    "LIMIT",
+    "Answers",
+    "Setup",
+    "answers",
+    "ask",
+    "ask_all",
+    "close",
+    "percentile",
+    "replica",
+    "start",
+    "statistics",
+]
 
 LIMIT = 120.0
 
@@ -24,8 +37,6 @@ class Setup(msgspec.Struct, frozen=True):
     store_url: str
     provider_url: str
     lease: float = 5.0
-    op_timeout: float = 0.2
-    l1: bool = True
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -38,8 +49,7 @@ class Answers(msgspec.Struct, frozen=True):
 async def replica(line: Line, setup: Any) -> None:
     """Tell "ready"; answer ["ask", prompts] with "answers" and ["count"] with "statistics"."""
     given = msgspec.convert(setup, Setup)
-    policy = Policy(lease=given.lease, op_timeout=given.op_timeout)
-    cache = Cache(given.store_url, policy=policy)
+    cache = Cache(given.store_url, policy=Policy(lease=given.lease))
     tasks: set[asyncio.Task[None]] = set()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session, cache:
@@ -78,6 +88,15 @@ async def _ask(
 
     await asyncio.gather(*map(one, prompts))
     line.tell(("answers", msgspec.to_builtins(answers)))
+
+
+@contextmanager
+def start(size: int, setup: Setup) -> Iterator[Crew]:
+    """So many replicas, ready; ended in good order after the block."""
+    with Crew(replica, [msgspec.to_builtins(setup)] * size) as crew:
+        crew.gather("ready", LIMIT)
+        yield crew
+        close(crew)
 
 
 def ask(crew: Crew, prompts: Sequence[str], index: int) -> None:

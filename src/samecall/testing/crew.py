@@ -167,7 +167,7 @@ class Crew:
         return body
 
     def end(self) -> None:
-        """End all workers: SIGTERM, and SIGKILL for one that does not heed it."""
+        """End all workers: SIGTERM cancels a task, SIGKILL ends one that does not heed it."""
         for worker in self._workers:
             worker.terminate()
         end = time.monotonic() + _ENDING
@@ -210,6 +210,8 @@ def _work(task: Task, setup: bytes, connection: Connection) -> None:
     line = Line(connection)
     try:
         asyncio.run(_with_line(task, line, msgspec.msgpack.decode(setup)))
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
     except Exception as error:  # told to who started us, and the exit code says it too
         where = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"  # noqa: PTH119
@@ -219,6 +221,9 @@ def _work(task: Task, setup: bytes, connection: Connection) -> None:
 
 
 async def _with_line(task: Task, line: Line, setup: Any) -> None:
-    loop = asyncio.get_running_loop()
+    loop, own = asyncio.get_running_loop(), asyncio.current_task()
+    if own is not None:
+        with suppress(NotImplementedError):  # Windows ends a process without asking it
+            loop.add_signal_handler(signal.SIGTERM, own.cancel)
     threading.Thread(target=line._listen, args=(loop,), daemon=True).start()  # noqa: SLF001
     await task(line, setup)
