@@ -66,7 +66,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit and multi-process tests on newest dependencies."""
-    session.install(PACKAGE, *group("test"))
+    session.install(PACKAGE, *group("test"), *group("sdks"))
     session.run("pytest", "tests", *session.posargs)
 
 
@@ -82,29 +82,31 @@ def lowest(session: nox.Session) -> None:
     """The unit tests on the lowest versions that pyproject.toml declares."""
     constraints = Path(session.create_tmp(), "floors.txt")
     constraints.write_text("\n".join(floors()) + "\n")
-    session.install("-c", str(constraints), PACKAGE, *group("test"))
+    session.install("-c", str(constraints), PACKAGE, *group("test"), *group("sdks"))
     session.run("pytest", "tests", *session.posargs)
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"], default=False)
 def versions(session: nox.Session) -> None:
     """The unit tests on a named interpreter: nox -s versions-3.13."""
-    session.install(PACKAGE, *group("test"))
+    session.install(PACKAGE, *group("test"), *group("sdks"))
     session.run("pytest", "tests", *session.posargs)
 
 
 @nox.session(default=False)
 def dist(session: nox.Session) -> None:
     """Build sdist and wheel, and run the tests on the wheel with no source in sight."""
-    session.install("build", *group("test"))
+    session.install("build", *group("test"), *group("sdks"))
     out = Path(session.create_tmp(), "dist")
     shutil.rmtree(out, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(out))
     (wheel,) = out.glob("*.whl")
     away = Path(session.create_tmp(), "away")
     shutil.rmtree(away, ignore_errors=True)
-    shutil.copytree("tests", away / "tests")
-    shutil.copy("pyproject.toml", away)
+    for part in ("tests", "docs"):
+        shutil.copytree(part, away / part)
+    for part in ("pyproject.toml", "README.md"):
+        shutil.copy(part, away)
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):
         session.run("pytest", "tests", *session.posargs)

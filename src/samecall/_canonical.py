@@ -34,7 +34,7 @@ from pydantic_core import MultiHostUrl, Url
 
 from samecall._errors import Unkeyable
 
-__all__ = ["MAX_DEPTH", "canonical"]
+__all__ = ["MAX_DEPTH", "Out", "canonical"]
 
 MAX_DEPTH = 100
 """Containers within containers; more is refused, and so is every cycle."""
@@ -64,7 +64,7 @@ class Out(list[bytes]):
         return Out(self.spent)
 
 
-class _Unfit(Exception):  # noqa: N818
+class _Unfit(Exception):
     """A value without a form; the containers around it add their steps, innermost first."""
 
     def __init__(self, why: str) -> None:

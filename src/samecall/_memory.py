@@ -269,7 +269,7 @@ _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 def _refresh_stores() -> None:
     for store in tuple(_stores):
-        store._after_fork()
+        store._after_fork()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 if hasattr(os, "register_at_fork"):

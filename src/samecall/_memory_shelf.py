@@ -44,7 +44,7 @@ class Item:
     def data(self, key: Key) -> bytes:
         """The envelope."""
         if self._data is None:
-            assert self._entry is not None  # an item is made of one or the other
+            assert self._entry is not None  # noqa: S101 - an item is made of one or the other
             self._data = encode_entry(key, self._entry)
         return self._data
 

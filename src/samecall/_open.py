@@ -52,7 +52,9 @@ def _open_url(url: str, entries: int, size: int) -> tuple[Callable[[], LeaseStor
 
         return open_redis(embedded_url()), "embedded://"
     known = ", ".join(f"{name}://" for name in SCHEMES)
-    raise ConfigurationError(f"url_or_store takes a URL of {known}; got {_without_login(url)!r:.80}")
+    raise ConfigurationError(
+        f"url_or_store takes a URL of {known}; got {_without_login(url)!r:.80}"
+    )
 
 
 def _without_login(url: str) -> str:

@@ -10,13 +10,14 @@ import asyncio
 import base64
 import pickle
 import sys
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import instructor
 import openai
 from fidelity_cases import BY_NAME, Case
+
+import instructor
 from samecall import Cache
 from samecall.instructor import cached
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, Union
 from uuid import UUID
 
-from instructor import Maybe, Mode, OpenAISchema, Partial
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -30,6 +29,8 @@ from pydantic import (
     model_validator,
 )
 from typing_extensions import NotRequired, TypedDict
+
+from instructor import Maybe, Mode, OpenAISchema, Partial
 
 T = TypeVar("T")
 

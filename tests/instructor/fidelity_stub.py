@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 from fidelity_cases import BY_NAME, Case
+
 from instructor import Mode
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -47,7 +48,9 @@ def chat_completion(case: Case) -> dict[str, Any]:
     text = _text(calls[0][1])
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if tools else (f"```json\n{text}\n```" if case.mode is Mode.MD_JSON else text),
+        "content": None
+        if tools
+        else (f"```json\n{text}\n```" if case.mode is Mode.MD_JSON else text),
         "a_new_field": {"of": ["the", "provider"]},
     }
     if tools:

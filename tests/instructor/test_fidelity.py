@@ -13,6 +13,7 @@ from fidelity_ask import ask, bare_client, question, settled
 from fidelity_cases import CASES, Case
 from fidelity_stub import Stub
 from pydantic import BaseModel
+
 from samecall import Cache
 
 Answer = tuple[Any, Any]

@@ -13,7 +13,7 @@ from instructor.v2.core.multimodal import PDF, Audio, Image
 from samecall._errors import Unkeyable
 from samecall._key import digest_of
 
-__all__ = ["Snapshot", "parts_of"]
+__all__ = ["Snapshot", "client_digest", "parts_of"]
 
 _VERSION = "instructor/1"
 # what cannot change the answer

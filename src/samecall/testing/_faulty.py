@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -72,7 +72,8 @@ class FaultyStore:
 
     def heal(self, *operations: Operation) -> None:
         """End the faults of these operations (of all, if none is named); what was held goes on."""
-        for operation in operations or tuple(self._faults):
+        named: tuple[str, ...] = operations or tuple(self._faults)
+        for operation in named:
             fault = self._faults.pop(operation, None)
             if fault is not None:
                 fault.gate.set()
@@ -164,19 +165,18 @@ class FaultyStore:
         return self._listen(key)
 
     @asynccontextmanager
-    async def _listen(self, key: Key) -> AsyncIterator[Bell]:
+    async def _listen(self, key: Key) -> AsyncGenerator[Bell, None]:
         listening = self.store.listen(key)
         bell = await self._through("listen", listening.__aenter__)
         try:
-            yield _FaultyBell(self, bell)
+            yield _FaultyBell(lambda timeout: self._through("wait", lambda: bell.wait(timeout)))
         finally:
             await listening.__aexit__(None, None, None)
 
 
 class _FaultyBell:
-    def __init__(self, store: FaultyStore, bell: Bell) -> None:
-        self._store = store
-        self._bell = bell
+    def __init__(self, wait: Callable[[float], Awaitable[bytes | None]]) -> None:
+        self._wait = wait
 
     async def wait(self, timeout: float) -> bytes | None:
-        return await self._store._through("wait", lambda: self._bell.wait(timeout))
+        return await self._wait(timeout)
