@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
+    from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
 
 __all__ = [
     "FaultyStore",
     "GatedProvider",
     "ManualClock",
+    "VirtualClock",
+    "VirtualLoop",
+    "run_virtual",
 ]
 
 _HOMES = {
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
     "ManualClock": "samecall.testing._doubles",
+    "VirtualClock": "samecall.testing._virtual",
+    "VirtualLoop": "samecall.testing._virtual",
+    "run_virtual": "samecall.testing._virtual",
 }
 
 
