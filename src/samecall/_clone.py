@@ -41,6 +41,8 @@ def _slots(kind: type) -> Iterator[str]:
 
 def _carry(error: BaseException, clone: BaseException, name: str) -> None:
     try:
-        setattr(clone, name, getattr(error, name))
+        value = getattr(error, name)
+        if value is not None:  # None may stand for unset, which is something else within
+            setattr(clone, name, value)
     except (AttributeError, TypeError):  # unset, or read-only and set by __new__
         return
