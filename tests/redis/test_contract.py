@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from conftest import PATIENT
+from redis_parts import PATIENT
 
 from samecall._redis import RedisStore, open_redis
 from samecall.testing.contracts import LeaseStoreContract

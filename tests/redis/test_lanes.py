@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from conftest import PATIENT, new_data, new_key
 from redis.asyncio import Redis
+from redis_parts import PATIENT, new_data, new_key
 
 from samecall._embedded import EmbeddedServer
 from samecall._errors import StoreError, StoreUnreachable
@@ -295,7 +295,7 @@ async def test_a_stray_reply_is_never_an_answer(calm: tuple[RedisStore, Redis]) 
     other = new_key()  # a whole and well-formed answer, but to another question
     name = f"{other.namespace}:v:{{{other.hex}}}"
     stray = (b"EVALSHA", scripts.LOOK.sha, 1, name, 999_999, *scripts.LOOK.head)
-    await connection.send_packed_command(pack([stray]), False)
+    await connection.send_packed_command(pack([stray]), check_health=False)
     with pytest.raises(StoreError):
         await store.get(key)
     assert await store.get(key) is not None
@@ -373,7 +373,7 @@ async def test_a_lane_that_is_cancelled_fails_its_jobs_and_starts_again(
 
 
 async def test_a_busy_loop_is_not_a_slow_server(store: RedisStore, url: str) -> None:
-    """A loop that was blocked for longer than the deadline still takes the reply that lies there."""
+    """A loop that was blocked for longer than the deadline still takes a reply lying there."""
     import time
 
     impatient = open_redis(url, op_timeout=0.2)()
