@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+<<<<<<< HEAD
+=======
+from redis_parts import PATIENT
+>>>>>>> redis
 
 from conftest import PATIENT
 from samecall._redis import RedisStore, open_redis
