@@ -78,7 +78,7 @@ class EmbeddedServer:
         place = self._place = _new_place()
         command = ["/bin/sh", "-c", _KEEPER, "samecall-embedded", str(binary), *_options(place)]
         with (place / "log").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the server of the wheel
+            self._process = subprocess.Popen(  # noqa: S603 - our own words only
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,

@@ -38,6 +38,7 @@ class Job:
         script: Script | None,
         keys: tuple[str, ...],
         args: Command,
+        *,
         settles: bool,
     ) -> None:
         self.script = script
@@ -123,7 +124,7 @@ class Lane:
         """Queue one job for the next batch; the future has its reply or a `StoreError`."""
         if self._closed:
             raise StoreError("this store is closed")
-        job = Job(script, keys, args, settles)
+        job = Job(script, keys, args, settles=settles)
         self._queue.append(job)
         if self._task is None:
             self._start()

@@ -100,7 +100,7 @@ class RedisStore:
             case [b"H", int(left), bytes(data)]:
                 return Found(data, _seconds(left))
             case other:
-                _nonsense(other)
+                return _nonsense(other)
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""

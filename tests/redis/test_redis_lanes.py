@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from conftest import PATIENT, new_data, new_key
 from redis.asyncio import Redis
+from redis_parts import PATIENT, new_data, new_key
 
 from samecall._embedded import EmbeddedServer
 from samecall._errors import StoreError, StoreUnreachable
 from samecall._ports import Hit, Lead, Wait
-from samecall._redis import RedisStore, open_redis
+from samecall._redis import RedisStore, open_redis, scripts
+from samecall._redis.link import pack
 
 LONG = 600.0
 
@@ -288,9 +289,13 @@ async def test_a_stray_reply_is_never_an_answer(calm: tuple[RedisStore, Redis]) 
     store, _ = calm
     key = new_key()
     await store.set(key, new_data(key), LONG)
+    assert await store.get(key) is not None
     link: Any = store._reads._link
     connection = await link.connect()
-    await connection.send_packed_command([b"*2\r\n$4\r\nECHO\r\n$5\r\nSTRAY\r\n"], False)
+    other = new_key()  # a whole and well-formed answer, but to another question
+    name = f"{other.namespace}:v:{{{other.hex}}}"
+    stray = (b"EVALSHA", scripts.LOOK.sha, 1, name, 999_999, *scripts.LOOK.head)
+    await connection.send_packed_command(pack([stray]), check_health=False)
     with pytest.raises(StoreError):
         await store.get(key)
     assert await store.get(key) is not None
@@ -368,17 +373,22 @@ async def test_a_lane_that_is_cancelled_fails_its_jobs_and_starts_again(
 
 
 async def test_a_busy_loop_is_not_a_slow_server(store: RedisStore, url: str) -> None:
-    """A loop that was blocked for longer than the deadline still takes the reply that lies there."""
+    """A loop that was blocked for longer than the deadline still takes a reply lying there."""
     import time
 
     impatient = open_redis(url, op_timeout=0.2)()
-    await impatient.ping()
+    key = new_key()
+    large = os.urandom(2**20)  # takes the loop several turns to read
+    await store.set(key, large, LONG)
+    await impatient.get(key)
     for _ in range(3):
-        asked = asyncio.ensure_future(impatient.get(new_key()))
+        asked = asyncio.ensure_future(impatient.get(key))
         for _ in range(3):
             await asyncio.sleep(0)
         time.sleep(0.3)  # noqa: ASYNC251 - the point
-        assert await asked is None
+        found = await asked
+        assert found is not None
+        assert found.data == large
     await impatient.aclose()
 
 

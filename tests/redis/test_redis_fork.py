@@ -6,7 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 
-from conftest import PATIENT, new_key
+from redis_parts import PATIENT, new_key
 
 from samecall._embedded import EmbeddedServer
 from samecall._redis import RedisStore, open_redis
@@ -20,7 +20,6 @@ def _child(store: RedisStore, url: str) -> None:
         await own.aclose()
 
     asyncio.run(use())
-    del store
     gc.collect()
 
 

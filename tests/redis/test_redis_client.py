@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import PATIENT, new_key
-from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
+from redis_parts import PATIENT, new_key
 
+from redis import Redis as BlockingRedis
 from samecall._embedded import EmbeddedServer
 from samecall._errors import ConfigurationError, StoreRefused
 from samecall._redis import RedisStore, open_redis
