@@ -136,7 +136,7 @@ class CachedInstructor(Instructor):
         calls = self._samecall_calls
         again = dict(asked)
         portal = portal_for(calls.settings.cache)
-        answer = portal.call(calls.answer, asked)
+        answer: Answer = portal.call(calls.answer, asked)
         if not isinstance(answer, _Unread):
             return answer
         codec = answer.codec
@@ -147,7 +147,8 @@ class CachedInstructor(Instructor):
         except Exception as error:  # as in the cache: what cannot be read is a miss
             if again.get("cache_mode") == "only":
                 raise CacheMiss("the entry cannot be read") from error
-            return portal.call(calls.answer, {**again, "cache_mode": "refresh"})
+            once_more: Answer = portal.call(calls.answer, {**again, "cache_mode": "refresh"})
+            return once_more
 
 
 def _in_a_thread(original: Instructor) -> Any:
