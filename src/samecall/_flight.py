@@ -55,6 +55,7 @@ class Flight(Generic[O]):
         "abandon",
         "callers",
         "detached",
+        "home",
         "key",
         "nested",
         "outcome",
@@ -75,6 +76,7 @@ class Flight(Generic[O]):
         self.phase = Phase.ASKING
         self.detached = False
         self.task: asyncio.Task[None] | None = None
+        self.home = flights.home
         self._flights = flights
         self._waiters: set[asyncio.Future[None]] = set()
         self._owner: asyncio.Future[None] | None = None
@@ -150,7 +152,7 @@ class Flights(Generic[O]):
     def __init__(self, ended: Callable[[BaseException | None], O], home: object = None) -> None:
         self.closed = False
         self._ended = ended
-        self._home = home if home is not None else self
+        self.home = home if home is not None else self
         self._lock = threading.Lock()
         self._table: dict[Hashable, Flight[O]] = {}
         self._leading: dict[Hashable, Flight[O]] = {}  # by key
@@ -190,7 +192,7 @@ class Flights(Generic[O]):
         """A new flight whose task runs `fly`; raises `ReentrantCall` inside a flight of `key`."""
         chain = _airborne.get()
         for other in chain:
-            if other.key == key and other._flights._home is self._home and other.outcome is None:
+            if other.key == key and other.home is self.home and other.outcome is None:
                 _refuse_own()
         flight: Flight[O] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
         with self._lock:

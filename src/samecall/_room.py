@@ -71,7 +71,9 @@ class Room:
     home: object = None
     flights: Flights[Outcome] = field(init=False)
     till: Till = field(init=False)
-    errors: OrderedDict[bytes, BaseException] = field(default_factory=OrderedDict)
+    errors: OrderedDict[bytes, BaseException] = field(
+        default_factory=OrderedDict[bytes, BaseException]
+    )
 
     def __post_init__(self) -> None:
         self.flights = Flights[Outcome](_ended, self.home)

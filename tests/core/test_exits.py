@@ -123,7 +123,7 @@ class _Stepping:
             value, error = None, None
             try:
                 value = yield out
-            except BaseException as caught:
+            except BaseException as caught:  # noqa: BLE001 - handed on to the coroutine
                 error = caught
 
 
@@ -152,7 +152,9 @@ async def test_the_flight_is_cancelled_at_every_suspension(
         if len(first) < 2:  # the first flight of either process
             step = (leading, following)[len(first)]
             first.append("flown")
-        await (fly(room, flight, request) if step is None else step.wrap(fly(room, flight, request)))
+        await (
+            fly(room, flight, request) if step is None else step.wrap(fly(room, flight, request))
+        )
 
     monkeypatch.setattr(Room, "fly", stepping)
     well(await story(w, one, two, fails=fails), fails=fails)

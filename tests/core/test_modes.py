@@ -157,8 +157,8 @@ async def test_an_answer_over_max_entry_is_returned_and_not_stored(w: World) -> 
     cache, provider = w.cache(Policy(max_entry=100)), w.provider()
     tasks = spawn(2, lambda: cache.get_or_call("k", provider))
     await provider.until_waiting(1)
+    provider.answer("x" * 200)
     with pytest.warns(match="over max_entry"):
-        provider.answer("x" * 200)
         assert await asyncio.gather(*tasks) == ["x" * 200] * 2
     await w.turns()
     assert await cache.peek("k") is None
