@@ -93,7 +93,7 @@ _SCALARS = (str, int, float, bool, bytes, type(None))
 
 def _is_plain(value: Any, depth: int = 200) -> bool:
     # exact types only: an Enum or a tuple would come back as something else
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _SCALARS:
         return True
     if depth == 0:

@@ -78,7 +78,7 @@ class Flight(Generic[O]):
         self.task: asyncio.Task[None] | None = None
         self.home = flights.home
         self._flights = flights
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order of their coming
         self._owner: asyncio.Future[None] | None = None
 
     def enter(self, phase: Phase) -> None:
@@ -88,17 +88,12 @@ class Flight(Generic[O]):
         if self._owner is not None:
             _wake(self._owner)
 
-    def land(self, outcome: O, *, stays: bool = False) -> None:
-        """Give every caller the outcome; the first one counts.
-
-        Unless it `stays`, nobody joins any more: who asks again asks for something new.
-        """
+    def land(self, outcome: O) -> None:
+        """Give every caller the outcome; the first one counts."""
         if self.outcome is not None:
             return
         self.outcome = outcome
-        if not stays:
-            self._flights.remove(self)
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             _wake(waiter)
 
@@ -123,14 +118,14 @@ class Flight(Generic[O]):
         self, loop: asyncio.AbstractEventLoop, ends: float | None, *, owner: bool
     ) -> None:
         waiter = loop.create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         if owner:
             self._owner = waiter
         alarm = None if ends is None else loop.call_at(ends, _wake, waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
             if owner:
                 self._owner = None
             if alarm is not None:
@@ -167,7 +162,7 @@ class Flights(Generic[O]):
         return FlightStatistics(len(flights) - landed, callers, landed)
 
     def find(self, slot: Hashable) -> Flight[O] | None:
-        """The flight for `slot`: in the air, or landed with an outcome that stays."""
+        """The flight for `slot`: in the air, or landed and still storing."""
         return self._table.get(slot)
 
     def leader(self, key: Hashable) -> Flight[O] | None:

@@ -60,8 +60,8 @@ async def test_a_followers_traceback_shows_the_call_and_no_other_caller(w: World
     async def follower() -> Any:
         return await cache.get_or_call("k", lambda: raises(ZeroDivisionError()))
 
-    got = await outcomes(owner(), follower())
-    frames = [frame.name for frame in traceback.extract_tb(got[1].__traceback__)]
+    got = await outcomes(owner(), *(follower() for _ in range(5)))
+    frames = [frame.name for frame in traceback.extract_tb(got[5].__traceback__)]
     assert "raises" in frames
     assert "follower" in frames
     assert "owner" not in frames
@@ -153,6 +153,23 @@ async def test_reach_own_is_its_callers_affair(w: World, share_errors: bool) -> 
     got = await outcomes(*tasks[0], *tasks[1])
     assert sorted(map(str, got)) == [str(number) for number in range(8)]
     assert set(map(id, got)) == set(map(id, made))
+
+
+@virtual
+async def test_the_next_leads_while_the_last_one_still_releases(w: World) -> None:
+    """A landed flight that is busy with its release is nobody's to join."""
+    cache, provider, codec = w.cache(), w.provider(), FleetCodec(Reach.OWN)
+    w.store.hold("release", times=1)
+    tasks = spawn(3, lambda: cache.get_or_call("k", provider, codec=codec))
+    await provider.until_waiting(1)
+    provider.fail_one(KeywordError("no", status=500))
+    await w.store.until_held("release")
+    await w.turns()
+    w.store.heal()
+    await provider.until_waiting(1)
+    provider.answer("yes")
+    assert (await outcomes(*tasks))[1:] == ["yes", "yes"]
+    assert provider.calls == 2
 
 
 @virtual

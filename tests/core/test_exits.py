@@ -172,6 +172,8 @@ async def test_closed_at_every_moment(w: World, turns: int) -> None:
     await w.turns(5)
     provider.answer("yes")
     await closing
+    asked = w.store.calls["acquire"]
     assert await asyncio.gather(*tasks) == ["yes", "yes"]
+    assert w.store.calls["acquire"] == asked
     assert w.memory.statistics().leases == 0
     assert await two.get_or_call("k", provider) == "yes"

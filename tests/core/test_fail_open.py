@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -190,11 +191,11 @@ async def test_a_busy_loop_is_no_slow_store(w: World) -> None:
 
         async def acquire(self, *args: Any) -> Any:
             await asyncio.sleep(0.01)
-            await w.turns(5)
+            await w.turns(8)
             return await w.memory.acquire(*args)
 
     busy = w.cache(store=Prompt())
-    for stalls in range(1, 6):
+    for stalls in range(1, 13):
         task = asyncio.ensure_future(busy.get_or_call(f"k{stalls}", provider))
         for _ in range(stalls):
             await asyncio.sleep(0)
@@ -219,6 +220,23 @@ async def test_a_login_refused_at_first_contact_is_told(w: World) -> None:
     assert await cache.get_or_call("k", provider) == "yes"
     w.store.raise_on("acquire", "release", error=StoreRefused("WRONGPASS"))
     assert await cache.get_or_call("k2", provider) == "yes"
+
+
+@virtual
+async def test_only_the_first_question_may_be_refused_loudly(w: World) -> None:
+    """A refused renewal or commit is trouble, whatever came before it."""
+    cache = w.cache()
+    w.store.raise_on("acquire")
+    w.store.raise_on("renew", "commit", "release", error=StoreRefused("NOPERM"))
+
+    async def call() -> str:
+        await asyncio.sleep(10)
+        return "yes"
+
+    assert await cache.get_or_call("k", call) == "yes"
+    await w.turns()
+    gc.collect()  # a task whose exception nobody took complains when it goes
+    assert w.complaints == []
 
 
 @virtual

@@ -164,9 +164,11 @@ def test_a_fork_in_mid_flight() -> None:
         await cache.get_or_call("before", yes)
         task = asyncio.ensure_future(cache.get_or_call("k", provider))
         await provider.until_waiting(1)
+        cache._rooms._lock.acquire()  # as another thread may hold it
         pid = os.fork()
         if pid == 0:
             os._exit(_in_thread(child))
+        cache._rooms._lock.release()
         _, status = await asyncio.to_thread(os.waitpid, pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         provider.answer("parent")
