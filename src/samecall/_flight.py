@@ -111,7 +111,7 @@ class Flight(Generic[O]):
                 ends = (ends or loop.time() + timeout) if following else None
             if ends is not None and loop.time() >= ends:
                 return None
-            await self._sleep(loop, ends, owner=owner)
+            await self._sleep(loop, ends, owner=owner and timeout is not None)
         return self.outcome
 
     async def _sleep(
