@@ -1,4 +1,4 @@
-"""What an outsider implements (store, codec, clock, observer) and the records that they exchange."""
+"""What an outsider implements (store, codec, clock, observer) and the records they exchange."""
 
 from __future__ import annotations
 
@@ -46,9 +46,6 @@ SEEN_NOTHING = b""
 """`seen` of a caller that takes any intact value."""
 SEEN_ANY = b"*"
 """`seen` of a caller that takes none of the values there now (a refresh)."""
-
-
-# --- store ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +144,8 @@ class LeaseStore(Store, Protocol):
 
     async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
         """Store the value if the lease is ours, or if there is none, no tombstone, and the value's
-        stamp is still `seen`. Deletes an own lease, clears the error, rings. False: refused."""
+        stamp is still `seen`. Deletes an own lease, clears the error, rings. False: refused.
+        """
         ...
 
     async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
@@ -161,9 +159,6 @@ class LeaseStore(Store, Protocol):
     def listen(self, key: Key) -> AbstractAsyncContextManager[Bell]:
         """Subscribe to a key; entered once the store has confirmed it."""
         ...
-
-
-# --- codec ------------------------------------------------------------------------------------
 
 
 class Reach(enum.Enum):
@@ -227,9 +222,6 @@ class Codec(Protocol[T]):
         ...
 
 
-# --- clock ------------------------------------------------------------------------------------
-
-
 class Clock(Protocol):
     """Monotonic seconds; a test hands in one that it moves by hand."""
 
@@ -243,9 +235,6 @@ class MonotonicClock:
 
     def now(self) -> float:
         return time.monotonic()
-
-
-# --- observer ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

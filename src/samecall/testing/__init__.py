@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
     from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
+    from samecall.testing.provider import StubProvider
+    from samecall.testing.servers import LocalServer
 
 __all__ = [
     "FaultyStore",
     "GatedProvider",
+    "LocalServer",
     "ManualClock",
+    "StubProvider",
     "VirtualClock",
     "VirtualLoop",
     "run_virtual",
@@ -26,7 +30,9 @@ __all__ = [
 _HOMES = {
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
+    "LocalServer": "samecall.testing.servers",
     "ManualClock": "samecall.testing._doubles",
+    "StubProvider": "samecall.testing.provider",
     "VirtualClock": "samecall.testing._virtual",
     "VirtualLoop": "samecall.testing._virtual",
     "run_virtual": "samecall.testing._virtual",

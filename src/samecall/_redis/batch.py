@@ -1,0 +1,239 @@
+"""A lane: what one tick of the loop asks for goes to Redis together.
+
+One task per lane does the I/O, and only while there is something to do. Callers await futures, so
+their cancellation never reaches a socket. While one batch is in flight the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from samecall._errors import StoreError, StoreRefused
+from samecall._redis.link import Command, Link, LinkLost, Unconnected
+from samecall._redis.scripts import Script
+
+__all__ = ["Job", "Lane"]
+
+_JOBS = 1024
+_BYTES = 4 * 2**20
+_LATER = [b"M"]
+
+
+class Job:
+    """One key's part of a script (or, without a script, a whole command in `args`).
+
+    Every script may be sent twice, so a lost reply is asked for again. One that must `settle`
+    something goes out even if its caller has gone and the lane's task is cancelled.
+    """
+
+    __slots__ = ("args", "future", "keys", "resent", "script", "settles")
+
+    def __init__(
+        self,
+        script: Script | None,
+        keys: tuple[str, ...],
+        args: Command,
+        *,
+        settles: bool,
+    ) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+        self.settles = settles
+        self.resent = False
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def answer(self, reply: object) -> None:
+        if not self.future.done():
+            self.future.set_result(reply)
+
+    def fail(self, error: StoreError) -> None:
+        if not self.future.done():
+            self.future.set_exception(type(error)(*error.args))  # a traceback of each one's own
+
+
+class _Group:
+    """Jobs that share one command."""
+
+    __slots__ = ("jobs", "nonce", "script")
+
+    def __init__(self, job: Job, nonce: int) -> None:
+        self.script = job.script
+        self.jobs = [job]
+        self.nonce = nonce
+
+    def takes(self, job: Job) -> bool:
+        script = self.script
+        return script is not None and script is job.script and len(self.jobs) < script.merge
+
+    def command(self, *, whole: bool = False) -> Command:
+        script = self.script
+        if script is None:
+            return self.jobs[0].args
+        how = (b"EVAL", script.source) if whole else (b"EVALSHA", script.sha)
+        keys = [name for job in self.jobs for name in job.keys]
+        args = [arg for job in self.jobs for arg in job.args]
+        return (*how, len(keys), *keys, self.nonce, *script.head, *args)
+
+    def replies(self, reply: Any) -> list[Any] | StoreError:
+        """One reply per job, or what is wrong with them all."""
+        if isinstance(reply, Exception):
+            return StoreError(f"Redis answered: {reply}")
+        if self.script is None:
+            return [reply]
+        # the nonce proves that this is the answer to this command and to no other
+        match reply:
+            case [nonce, *answers] if nonce == b"%d" % self.nonce:
+                if len(answers) == len(self.jobs):
+                    return answers
+            case _:
+                pass
+        return LinkLost(f"Redis gave no answer to {self.script.name}: {reply!r:.80}")
+
+
+class Lane:
+    """A queue in front of one link; belongs to one event loop."""
+
+    def __init__(self, link: Link, name: str) -> None:
+        self._link = link
+        self._name = name
+        self._queue: deque[Job] = deque()
+        self._flying: list[Job] = []
+        self._task: asyncio.Task[None] | None = None
+        self._nonce = 0
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """Jobs that are queued or in flight."""
+        return len(self._queue) + len(self._flying)
+
+    def ask(
+        self,
+        script: Script | None,
+        keys: tuple[str, ...],
+        args: Command,
+        *,
+        settles: bool = False,
+    ) -> asyncio.Future[Any]:
+        """Queue one job for the next batch; the future has its reply or a `StoreError`."""
+        if self._closed:
+            raise StoreError("this store is closed")
+        job = Job(script, keys, args, settles=settles)
+        self._queue.append(job)
+        if self._task is None:
+            self._start()
+        return job.future
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        # not by the loop's task factory: an eager task would start before the tick has gathered
+        self._task = asyncio.Task(self._run(), loop=loop, name=f"samecall-redis-{self._name}")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # A callback, not a `finally`: a task that is cancelled before its first step runs neither.
+        error = None if task.cancelled() else task.exception()
+        if self._task is not task:
+            return
+        self._task = None
+        flying, self._flying = self._flying, []
+        for job in reversed(flying):
+            if job.settles and not job.resent and not job.future.done():
+                job.resent = True
+                self._queue.appendleft(job)
+            else:
+                job.fail(StoreError(f"the lane was ended: {error or 'its loop is closing'}"))
+        if any(not job.future.done() for job in self._queue):
+            self._start()  # at the loop's end too: a flight's handler waits for its RELEASE
+        else:
+            self._queue.clear()
+
+    async def _run(self) -> None:
+        while batch := self._take():
+            await self._fly(batch)
+            self._flying = []
+        self._task = None
+
+    def _take(self) -> list[_Group]:
+        groups: list[_Group] = []
+        size = 0
+        while self._queue and len(self._flying) < _JOBS and size < _BYTES:
+            job = self._queue.popleft()
+            if job.future.done() and not job.settles:
+                continue  # nobody waits, and nothing was sent: leave no lease behind
+            self._flying.append(job)
+            size += sum(len(arg) for arg in job.args if not isinstance(arg, int))
+            if groups and groups[-1].takes(job):
+                groups[-1].jobs.append(job)
+            else:
+                self._nonce += 1
+                groups.append(_Group(job, self._nonce))
+        return groups
+
+    async def _fly(self, groups: list[_Group]) -> None:
+        try:
+            replies = await self._exchange(groups)
+        except (Unconnected, StoreRefused) as error:
+            _fail((*self._flying, *self._queue), error)  # they would all meet the same
+            self._queue.clear()
+            return
+        except StoreError as error:
+            _fail(self._flying, error)
+            return
+        for group, reply in zip(groups, replies, strict=True):
+            await self._deliver(group, reply)
+
+    async def _exchange(self, groups: list[_Group]) -> list[Any]:
+        commands = [group.command() for group in groups]
+        try:
+            replies = await self._link.exchange(commands)
+        except LinkLost:
+            # every job may be sent twice; an idle connection that the server closed ends here
+            replies = await self._link.exchange(commands)
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            again = await self._link.exchange([groups[i].command(whole=True) for i in unknown])
+            for i, reply in zip(unknown, again, strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _deliver(self, group: _Group, reply: Any) -> None:
+        answers = group.replies(reply)
+        if isinstance(answers, StoreError):
+            if isinstance(answers, LinkLost):
+                await self._link.drop()  # what else lies on this connection, nobody knows
+            _fail(group.jobs, answers)
+            return
+        later: list[Job] = []
+        for job, answer in zip(group.jobs, answers, strict=True):
+            if answer == _LATER:
+                later.append(job)
+            else:
+                job.answer(answer)
+        self._queue.extendleft(reversed(later))
+
+    async def aclose(self, limit: float) -> None:
+        """Give what is under way `limit` seconds, then close the connection."""
+        self._closed = True
+        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = None  # its loop has ended, and so has it
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=limit)
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.wait([task])
+        _fail((*self._flying, *self._queue), StoreError("this store is closed"))
+        self._flying, self._queue = [], deque()
+        await self._link.drop()
+
+
+def _fail(jobs: Iterable[Job], error: StoreError) -> None:
+    for job in jobs:
+        job.fail(error)

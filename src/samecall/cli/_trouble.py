@@ -1,0 +1,74 @@
+"""How a command ends when it cannot do its work: a plain message and an exit code."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import ParamSpec, TypeVar
+
+__all__ = ["ExitCode", "Trouble", "plainly", "require", "say"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ExitCode(enum.IntEnum):
+    """What scripts can tell apart."""
+
+    FAILED = 1
+    """The command ran, and what it was to show or check is not so."""
+    USAGE = 2
+    """An option cannot be used."""
+    UNAVAILABLE = 3
+    """What the command needs is not there: a server, a package, a process."""
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class Trouble(Exception):
+    """A command cannot go on; the message is for the person who typed it."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.UNAVAILABLE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def plainly(name: str, command: Callable[P, T]) -> Callable[P, T]:
+    """`command`, with its trouble, a Ctrl-C and a closed pipe as exit codes, never a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except Trouble as trouble:
+            print(f"samecall {name}: {trouble}", file=sys.stderr)
+            sys.exit(trouble.code)
+        except KeyboardInterrupt:
+            print(f"samecall {name}: interrupted", file=sys.stderr)
+            sys.exit(ExitCode.INTERRUPTED)
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit, and would complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(ExitCode.BROKEN_PIPE)
+
+    return run
+
+
+def say(text: str) -> None:
+    """Write to stdout at once, so that a closed pipe is noticed here."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise `Trouble` naming the extra unless all packages are installed."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise Trouble(
+            f"{', '.join(missing)} not installed; this command needs: "
+            f'pip install "samecall[{extra}]"'
+        )

@@ -1,0 +1,145 @@
+"""Whom a client asks, and on whose account: read from the SDK client, at every call anew."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["Source", "closure_of"]
+
+_ENDPOINT = (
+    "base_url",
+    "_base_url",
+    "endpoint",
+    "server_url",
+    "_server_url",
+    "server",
+    "api_host",
+    "_api_host",
+    "endpoint_url",
+    "_custom_query",
+    "vertexai",
+    "location",
+    "region",
+    "region_name",
+    "aws_region",
+    "_location",
+)
+_STABLE = (
+    "organization",
+    "project",
+    "project_id",
+    "_project",
+    "workspace_id",
+    "account_id",
+    "aws_profile",
+)
+_SECRET = ("api_key", "_api_key", "auth_token", "_token", "token", "aws_access_key")
+_ROTATING = ("_api_key_provider", "_azure_ad_token_provider", "_token_provider", "credentials")
+_INNER = ("_api_client", "_client_wrapper", "sdk_configuration", "_http_options", "meta")
+_LOGINS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+_NAMES = ("default_model", "model")
+
+
+def closure_of(create: Callable[..., Any]) -> dict[str, Any]:
+    """What instructor's `create_fn` holds inside: func, provider, mode, default_model."""
+    found: dict[str, Any] = {}
+    step: Any = create
+    while step is not None:
+        code = getattr(step, "__code__", None)
+        for name, cell in zip(
+            getattr(code, "co_freevars", ()), getattr(step, "__closure__", None) or (), strict=False
+        ):
+            try:
+                found.setdefault(name, cell.cell_contents)
+            except ValueError:  # a cell that is still empty
+                continue
+        step = getattr(step, "__wrapped__", None)
+    return found
+
+
+class Source:
+    """The constant part of a client's keys; `identity()` notices when its settings changed."""
+
+    def __init__(self, sdk: Any, create: Callable[..., Any], account: str | None) -> None:
+        held = closure_of(create)
+        self.default_model: str | None = next(
+            (held[name] for name in _NAMES if isinstance(held.get(name), str)), None
+        )
+        self.account = account
+        self._func = held.get("func")
+        self._plan = list(_plan(sdk, secrets=account is None))
+        self._last: list[Any] = []
+        self._identity: tuple[object, ...] = ()
+        self._headers = getattr(sdk, "_custom_headers", None) if account is None else None
+        self._bare = sdk is None
+
+    def identity(self) -> tuple[object, ...]:
+        """Endpoint and account as plain data; the same object while nothing changed."""
+        now = [getattr(owner, name, None) for owner, name in self._plan]
+        if not self._identity or any(a is not b for a, b in zip(now, self._last, strict=True)):
+            told = [
+                (name, _plain(value))
+                for (_, name), value in zip(self._plan, now, strict=True)
+                if _plain(value) is not None
+            ]
+            self._last = now
+            self._identity = (self.account, *told, *self._logins(), *self._function())
+        return self._identity
+
+    def _logins(self) -> Iterator[tuple[str, str]]:
+        # a login that is sent as a default header names the account, the other headers do not
+        if isinstance(self._headers, dict):
+            for name, value in sorted(self._headers.items()):
+                if str(name).lower() in _LOGINS and isinstance(value, str):
+                    yield str(name).lower(), value
+
+    def _function(self) -> Iterator[tuple[str, str]]:
+        # a bare function (from_litellm) is all the identity that there is; its logins are in
+        # the environment
+        if not self._bare:
+            return
+        func = self._func
+        yield (
+            "function",
+            f"{getattr(func, '__module__', '')}.{getattr(func, '__qualname__', '')}",
+        )
+        if self.account is None:
+            for name, value in sorted(os.environ.items()):
+                if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL", "_ORGANIZATION")):
+                    yield name, value
+
+
+def _plan(sdk: Any, *, secrets: bool, depth: int = 2) -> Iterator[tuple[Any, str]]:
+    if sdk is None or depth < 0:
+        return
+    with warnings.catch_warnings():  # looking is not using
+        warnings.simplefilter("ignore")
+        rotating = any(callable(getattr(sdk, name, None)) for name in _ROTATING)
+    names = _ENDPOINT
+    if secrets:
+        names += _STABLE
+        if not rotating:
+            names += _SECRET
+    for name in names:
+        if hasattr(sdk, name):
+            yield sdk, name
+    for name in _INNER:
+        inner = getattr(sdk, name, None)
+        if inner is not None and not isinstance(inner, (str, int, type)):
+            yield from _plan(inner, secrets=secrets, depth=depth - 1)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    reveal = getattr(value, "get_secret_value", None)
+    if callable(reveal) and isinstance(revealed := reveal(), str):
+        return revealed
+    if isinstance(value, dict):
+        return sorted((str(name), str(item)) for name, item in value.items()) or None
+    if type(value).__name__ == "URL":
+        return str(value).rstrip("/")
+    return None

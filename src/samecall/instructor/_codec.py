@@ -1,0 +1,229 @@
+"""An answer of instructor to bytes and back: the raw completion is kept, and parsed again."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from instructor.v2.core.errors import (
+    FailedAttempt,
+    IncompleteOutputException,
+    InstructorRetryException,
+)
+from instructor.v2.core.registry import ModeHandlers
+from instructor.v2.core.retry import _finalize_parsed_response  # pyright: ignore[reportPrivateUsage]
+from instructor.v2.dsl.iterable import IterableBase
+from instructor.v2.dsl.response_list import ListResponse
+from instructor.v2.dsl.simple_type import AdapterBase
+from pydantic import BaseModel
+
+from samecall._codec import BaseCodec
+from samecall._entry import Payload
+from samecall._errors import SamecallError, SamecallWarning, Undecodable, Unstorable
+from samecall._ports import Failure
+from samecall.instructor._completions import Stored, pack, unpack
+from samecall.instructor._faults import last_completion, reach_of, told
+from samecall.instructor._models import Prepared
+
+__all__ = ["Answer", "AnswerCodec"]
+
+_TAG = "instructor"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What `create` returns, the completion that it was read from, and the usage of all tries."""
+
+    value: Any
+    raw: Any
+    usage: Any = None
+
+
+class _Body(msgspec.Struct, array_like=True, frozen=True):
+    raw: Stored | None
+    usage: Stored | None = None
+    attempts: int = 1
+    model: bytes | None = None
+    """The parsed model's JSON, where the completion's class is not on the list."""
+    raw_form: str = ""
+    raw_text: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+class AnswerCodec(BaseCodec[Answer]):
+    """The codec of one call: it parses with this caller's own model, context and strictness."""
+
+    __slots__ = ("_asked", "_context", "_handlers", "_ready", "_strict")
+
+    def __init__(
+        self,
+        ready: Prepared,
+        handlers: ModeHandlers | None,
+        asked: Mapping[str, Any],
+    ) -> None:
+        self._ready = ready
+        self._handlers = handlers
+        self._asked = asked
+        self._context = asked.get("context")
+        self._strict = asked.get("strict", True)
+
+    def encode(self, value: Answer) -> Payload:
+        """The completion's JSON; else the parsed model's; raises `Unstorable` if neither holds."""
+        try:
+            return self._encode(value)
+        except Unstorable:
+            raise
+        except Exception as error:  # of a serializer or `__eq__` of the caller's own: it is paid
+            raise Unstorable(f"storing raised {type(error).__name__}") from error
+
+    def _encode(self, value: Answer) -> Payload:
+        try:
+            if value.raw is None or self._handlers is None:
+                raise Unstorable("the completion cannot be had from this client")
+            usage = None if value.usage is None else pack(value.usage)
+            body = _Body(pack(value.raw, self._ready.model), usage)
+        except Unstorable as why:
+            body = self._parsed_body(value, why)
+        return Payload(_TAG, _encoder.encode(body))
+
+    def decode(self, payload: Payload) -> Answer:
+        """Parse the completion anew, as instructor would have parsed it for this caller."""
+        body = self._read(payload)
+        if body.raw is None:
+            return self._from_parsed(body)
+        raw = unpack(body.raw, self._ready.model)
+        return self._parse(raw, None if body.usage is None else unpack(body.usage))
+
+    def refused(self, payload: Payload) -> Answer:
+        """Parse what the leader could not; raises what the bare client raises then."""
+        body = self._read(payload)
+        if body.raw is None:
+            raise Undecodable("a refused completion without the completion")
+        raw = unpack(body.raw, self._ready.model)
+        usage = None if body.usage is None else unpack(body.usage)
+        try:
+            return self._parse(raw, usage)
+        except (IncompleteOutputException, SamecallError):
+            raise
+        except Exception as error:  # any error of a validator: the bare client wraps them all
+            raise InstructorRetryException(
+                str(error),
+                last_completion=raw,
+                n_attempts=body.attempts,
+                total_usage=usage,
+                messages=self._asked.get("messages"),
+                create_kwargs=dict(self._asked),
+                failed_attempts=[FailedAttempt(body.attempts, error, raw)],
+            ) from error
+
+    def explain(self, error: BaseException) -> Failure:
+        """How far an error of the leader travels; a completion that failed validation goes along."""
+        timeout = self._asked.get("timeout")
+        return Failure(
+            reach_of(error, own_timeout=isinstance(timeout, (int, float))),
+            told(error, self._asked),
+            self._completion_of(error),
+        )
+
+    def _completion_of(self, error: BaseException) -> Payload | None:
+        raw = last_completion(error)
+        if raw is None or self._handlers is None:
+            return None
+        usage = getattr(error, "total_usage", None)
+        try:
+            body = _Body(
+                pack(raw, self._ready.model),
+                None if usage is None else pack(usage),
+                getattr(error, "n_attempts", 1),
+            )
+        except Unstorable:
+            return None
+        return Payload(_TAG, _encoder.encode(body))
+
+    def _read(self, payload: Payload) -> _Body:
+        if payload.tag != _TAG:
+            raise Undecodable(f"tag {payload.tag!r} is not an answer of instructor")
+        try:
+            return _decoder.decode(payload.data)
+        except msgspec.MsgspecError as error:
+            raise Undecodable(str(error)) from None
+
+    def _parse(self, raw: Any, usage: Any) -> Answer:
+        if self._ready.asked is None:
+            return Answer(raw, raw, usage)
+        if self._handlers is None:
+            raise Undecodable("this client has no parser of completions")
+        parsed = self._handlers.response_parser(
+            response=raw,
+            response_model=self._ready.model,
+            validation_context=self._context,
+            strict=self._strict,
+            stream=False,
+            is_async=True,
+        )
+        value = _finalize_parsed_response(parsed, raw)
+        if usage is not None and isinstance(value, (BaseModel, ListResponse)):
+            value._total_usage = usage  # type: ignore[union-attr]
+        return Answer(value, raw, usage)
+
+    # --- completions that are not on the list: what instructor documents for its own cache -----
+
+    def _parsed_body(self, answer: Answer, why: Unstorable) -> _Body:
+        model = self._ready.model
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise why
+        form, text = _raw_text(answer.raw)
+        held = _held(model, answer.value)
+        try:
+            data = held.__pydantic_serializer__.to_json(held, by_alias=True, warnings=False)
+            body = _Body(None, None, model=data, raw_form=form, raw_text=text)
+            same = self._from_parsed(body).value == answer.value
+        except (TypeError, ValueError) as error:
+            raise Unstorable(f"{why}; nor has the model a JSON form: {error}") from None
+        if not same:
+            raise Unstorable(f"{why}; nor does the model come back equal from its JSON") from None
+        if form == "text":
+            warnings.warn(
+                f"{why}; create_with_completion gives its text on a hit",
+                SamecallWarning,
+                stacklevel=2,
+            )
+        return body
+
+    def _from_parsed(self, body: _Body) -> Answer:
+        if body.model is None:
+            raise Undecodable("neither a completion nor a model")
+        parsed = self._ready.model.model_validate_json(body.model, context=self._context)
+        raw: Any = body.raw_text
+        if body.raw_form == "namespace":
+            raw = json.loads(body.raw_text, object_hook=lambda fields: SimpleNamespace(**fields))
+        elif body.raw_form == "json":
+            raw = json.loads(body.raw_text)
+        return Answer(_finalize_parsed_response(parsed, raw), raw)
+
+
+def _held(model: type[BaseModel], value: Any) -> BaseModel:
+    if issubclass(model, AdapterBase):
+        return model.model_construct(content=value)
+    if issubclass(model, IterableBase):
+        return model.model_construct(tasks=list(value))
+    if not isinstance(value, BaseModel):
+        raise Unstorable(f"an answer of {type(value).__name__} has no stored form")
+    return value
+
+
+def _raw_text(raw: Any) -> tuple[str, str]:
+    if isinstance(raw, BaseModel):
+        return "namespace", raw.__pydantic_serializer__.to_json(raw, warnings=False).decode()
+    try:
+        return "json", json.dumps(raw)
+    except (TypeError, ValueError, RecursionError):
+        return "text", str(raw)

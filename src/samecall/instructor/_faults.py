@@ -1,0 +1,114 @@
+"""What a leader's error means to others: how far it may travel, and in which words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from instructor.v2.core.errors import (
+    IncompleteOutputException,
+    InstructorRetryException,
+    TokenBudgetError,
+)
+from pydantic import ValidationError
+
+from samecall._codec import retry_after_of, status_of
+from samecall._ports import ErrorRecord, Reach
+
+__all__ = ["last_completion", "reach_of", "told"]
+
+_PRIVATE = frozenset({401, 403})
+_LONGEST = 300
+_WINDOW = 16
+_PROMPT = 100_000
+_SECRET = re.compile(
+    r"(?i)\b(?:sk|pk|rk|key|org|proj|AIza|Bearer|Basic)[-_ ]?[\w*./+-]{6,}|[A-Za-z0-9_*+/-]{32,}"
+)
+
+
+def reach_of(error: BaseException, *, own_timeout: bool) -> Reach:
+    """Own limits stay with the leader, logins and connections in the process, the rest is told.
+
+    `own_timeout`: the leader's caller set a timeout, so that running out of time is its own.
+    """
+    if isinstance(error, TokenBudgetError):
+        return Reach.OWN
+    if isinstance(error, IncompleteOutputException):
+        return Reach.FLEET
+    cause = _cause(error)
+    if _is_timeout(cause):
+        return Reach.OWN if own_timeout else Reach.PROCESS
+    status = status_of(cause)
+    if status is not None:
+        return Reach.PROCESS if status in _PRIVATE else Reach.FLEET
+    if isinstance(error, InstructorRetryException):
+        return Reach.FLEET if last_completion(error) is not None else Reach.PROCESS
+    if isinstance(cause, OSError) or "Connect" in type(cause).__name__:
+        return Reach.PROCESS
+    # nothing has been asked of the provider: a wrong argument is the business of its caller
+    return Reach.OWN
+
+
+def last_completion(error: BaseException) -> Any | None:
+    """What the provider answered, where only its validation failed."""
+    if isinstance(error, IncompleteOutputException):
+        return error.last_completion
+    if not isinstance(error, InstructorRetryException) or isinstance(error, TokenBudgetError):
+        return None
+    attempts = error.failed_attempts or []
+    # a reask that died on the way (429, connection) leaves earlier attempts behind
+    failed_in_validation = bool(attempts) and len(attempts) == error.n_attempts
+    return error.last_completion if failed_in_validation else None
+
+
+def told(error: BaseException, asked: Mapping[str, Any]) -> ErrorRecord:
+    """The error in words that may leave the process: no secret, nothing of the prompt."""
+    cause = _cause(error)
+    if isinstance(cause, ValidationError):
+        message = f"{cause.error_count()} validation errors for {cause.title}"
+    elif isinstance(error, InstructorRetryException) and last_completion(error) is not None:
+        message = "the completion did not pass validation"
+    else:
+        message = _scrubbed(str(getattr(cause, "message", None) or cause), asked)
+    return ErrorRecord(type(cause).__name__, message, status_of(cause), retry_after_of(cause))
+
+
+def _cause(error: BaseException) -> BaseException:
+    if isinstance(error, InstructorRetryException) and error.__cause__ is not None:
+        return error.__cause__
+    return error
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
+
+
+def _scrubbed(message: str, asked: Mapping[str, Any]) -> str:
+    message = _SECRET.sub("[…]", message[:_LONGEST])
+    prompt = "\n".join(_texts(asked))[:_PROMPT]
+    parts: list[str] = []
+    place = 0
+    while place < len(message):
+        window = message[place : place + _WINDOW]
+        if len(window) == _WINDOW and window in prompt:
+            end = place + _WINDOW
+            while end < len(message) and message[place : end + 1] in prompt:
+                end += 1
+            parts.append("[…]")
+            place = end
+        else:
+            parts.append(message[place])
+            place += 1
+    return "".join(parts)
+
+
+def _texts(value: object, depth: int = 8) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item, depth - 1)
+    elif depth and isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item, depth - 1)

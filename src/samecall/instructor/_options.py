@@ -1,0 +1,105 @@
+"""The `cache*` arguments of one call, taken out of what goes to the provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from samecall._entry import Policy, seconds
+from samecall._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from samecall._cache import Cache
+
+__all__ = ["Mode", "Options", "Settings", "check_cache", "check_namespace", "take_options"]
+
+Mode = Literal["use", "refresh", "bypass", "only"]
+
+_MODES = get_args(Mode)
+_NAMES = ("cache", "cache_ttl", "cache_namespace", "cache_mode", "cache_vary")
+_PROVIDERS = frozenset({"cache_control"})
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `cached` was given: the defaults of every call of one client."""
+
+    cache: Cache
+    policy: Policy | None = None
+    namespace: str | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one call uses the cache; `cache` is None for a call that leaves it alone."""
+
+    cache: Cache | None
+    policy: Policy | None
+    namespace: str
+    mode: Mode
+    vary: Any
+
+
+def check_cache(value: Any, name: str) -> Any:
+    """`value`, if it is a cache of ours."""
+    if callable(getattr(value, "get_or_call", None)):
+        return value
+    raise ConfigurationError(
+        f"{name} takes a samecall.Cache{' or None' if name == 'cache=' else ''}; "
+        f"got {type(value).__name__}"
+        + (" (instructor's own caches cannot be combined with it)" if hasattr(value, "get") else "")
+    )
+
+
+def check_namespace(value: Any, name: str) -> str:
+    """`value`, if it is a non-empty string."""
+    if isinstance(value, str) and value:
+        return value
+    raise ConfigurationError(f"{name} takes a non-empty string; got {value!r:.60}")
+
+
+def take_options(asked: dict[str, Any], settings: Settings) -> Options:
+    """Pop the arguments named `cache*` from `asked`; `ConfigurationError` for a wrong one."""
+    for name in asked:
+        if name.startswith("cache_") and name not in _NAMES and name not in _PROVIDERS:
+            raise ConfigurationError(f"{name} is not an argument; these are: {', '.join(_NAMES)}")
+    chosen = asked.pop("cache", _ABSENT)
+    if chosen is _ABSENT:
+        cache: Cache | None = settings.cache
+    else:
+        cache = None if chosen is None else check_cache(chosen, "cache=")
+    ttl = asked.pop("cache_ttl", None)
+    ttl = None if ttl is None else seconds(ttl, "cache_ttl")
+    space = asked.pop("cache_namespace", None)
+    mode = asked.pop("cache_mode", "use")
+    if mode not in _MODES:
+        raise ConfigurationError(
+            f"cache_mode takes {', '.join(map(repr, _MODES))}; got {mode!r:.60}"
+        )
+    vary = asked.pop("cache_vary", None)
+    if space is not None:
+        namespace = check_namespace(space, "cache_namespace")
+    else:
+        namespace = settings.namespace or (cache.namespace if cache is not None else "default")
+    wait = asked.get("timeout")
+    policy = settings.policy
+    if cache is not None and (ttl is not None or _is_wait(wait)):
+        policy = _derived(policy or cache.policy, ttl, wait if _is_wait(wait) else None)
+    return Options(cache, policy, namespace, mode, vary)
+
+
+def _is_wait(timeout: Any) -> bool:
+    return isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < 1e8
+
+
+@lru_cache(256)
+def _derived(policy: Policy, ttl: float | None, wait: float | None) -> Policy:
+    changes: dict[str, float] = {}
+    if ttl is not None:
+        changes["ttl"] = ttl
+    if wait is not None:
+        changes["wait"] = wait if policy.wait is None else min(wait, policy.wait)
+    return policy.replace(**changes)

@@ -1,0 +1,186 @@
+"""The arguments of one call become its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from instructor.v2.core.multimodal import PDF, Audio, Image
+
+from samecall._errors import Unkeyable
+from samecall._key import digest_of
+
+__all__ = ["Snapshot", "client_digest", "parts_of"]
+
+_VERSION = "instructor/1"
+# what cannot change the answer
+_SILENT = frozenset({"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"})
+_LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token_provider"})
+_ATOMS = frozenset({int, float, bool, type(None)})
+_OMITTED = frozenset({"NotGiven", "Omit"})
+_SLOW = 256 * 1024
+_PATH = 1_024
+_DEPTH = 200
+
+
+class Snapshot:
+    """The arguments as they are now: lists and dicts copied, so nobody changes them in the air.
+
+    `slow`: the key has to be built off the event loop (files to read, or a very long prompt).
+    """
+
+    __slots__ = ("_odd", "_texts", "asked", "files", "weight")
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self.weight = 0
+        self.files = bool(asked.get("autodetect_images"))
+        self._odd = self.files
+        self.asked: dict[str, Any] = {
+            name: value if name in _SILENT or name == "context" else self._copy(value, name, 0)
+            for name, value in asked.items()
+        }
+
+    @property
+    def slow(self) -> bool:
+        """Whether building the key would hold up the event loop."""
+        return self.files or self.weight > _SLOW
+
+    @property
+    def odd(self) -> bool:
+        """Whether it holds anything but plain data."""
+        return self._odd
+
+    def _copy(self, value: Any, path: str, depth: int) -> Any:
+        kind = type(value)
+        if kind is str or kind is bytes:
+            self.weight += len(value)
+        elif kind in _ATOMS:
+            pass
+        elif depth > _DEPTH:
+            raise Unkeyable(path, "nested too deeply")
+        elif kind is dict:
+            return {name: self._copy(item, path, depth + 1) for name, item in value.items()}
+        elif kind is list:
+            return [self._copy(item, path, depth + 1) for item in value]
+        else:
+            self._odd = True
+            if isinstance(value, (Image, Audio, PDF)):
+                self.weight += len(value.data or "")
+                self.files = self.files or value.data is None
+            elif isinstance(value, PathLike):
+                self.files = True
+        return value
+
+
+def parts_of(
+    snapshot: Snapshot,
+    *,
+    client: bytes,
+    schema: tuple[object, ...],
+    default_model: str | None,
+    account_named: bool,
+    namespace: str,
+    vary: Any,
+) -> dict[str, Any]:
+    """Everything that can change the answer, as plain data; raises `Unkeyable`."""
+    asked = snapshot.asked
+    rest: dict[str, Any] = {}
+    for name, value in asked.items():
+        if name in _SILENT or (account_named and name in _LOGIN):
+            continue
+        if snapshot.odd and type(value) not in _ATOMS and type(value) is not str:
+            value = _settled(value, name, bool(asked.get("autodetect_images")))
+            if value is _ABSENT:
+                continue
+        rest[name] = value
+    if rest.get("context", _ABSENT) is None:
+        del rest["context"]
+    if default_model is not None:
+        rest.setdefault("model", default_model)
+    headers = rest.get("extra_headers")
+    if headers is None:
+        rest.pop("extra_headers", None)
+    elif isinstance(headers, Mapping):
+        rest["extra_headers"] = {
+            str(name).lower(): value
+            for name, value in headers.items()
+            if str(name).lower() != "user-agent"
+        }
+    return {
+        "version": _VERSION,
+        "client": client,
+        "schema": schema,
+        "namespace": namespace,
+        "vary": vary,
+        "asked": rest,
+    }
+
+
+_ABSENT = object()
+
+
+def _settled(value: Any, path: str, detect: bool, depth: int = 0) -> Any:
+    # media by content, omitted values away; whatever else is odd is for the digest to judge
+    kind = type(value)
+    if kind is dict:
+        pairs = (
+            (name, _settled(item, f"{path}.{name}", detect, depth + 1))
+            for name, item in value.items()
+        )
+        return {name: item for name, item in pairs if item is not _ABSENT}
+    if kind is list:
+        return [_settled(item, f"{path}[{i}]", detect, depth + 1) for i, item in enumerate(value)]
+    if kind is str:
+        return _file(Path(value), path) if detect and _is_file(value) else value
+    if kind.__name__ in _OMITTED:
+        return _ABSENT
+    if isinstance(value, (Image, Audio, PDF)):
+        return _media(value, path)
+    if isinstance(value, PathLike):
+        return _file(Path(fspath(value)), path)
+    return value
+
+
+def _media(value: Image | Audio | PDF, path: str) -> dict[str, Any]:
+    control = getattr(value, "cache_control", None)
+    told: dict[str, Any] = {"media": value.media_type, "kind": type(value).__name__}
+    if control is not None:
+        told["cache_control"] = dict(control)
+    source = value.source
+    if value.data is not None:
+        told["data"] = value.data
+    elif isinstance(source, bytes):
+        told["data"] = source
+    elif isinstance(source, Path) or _is_file(source):
+        told["data"] = _file(Path(source), path)
+    else:
+        told["url"] = source
+    return told
+
+
+def _is_file(text: str) -> bool:
+    if len(text) > _PATH or "\n" in text or "\0" in text:
+        return False
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _file(place: Path, path: str) -> dict[str, bytes]:
+    digest = blake2b(digest_size=32)
+    try:
+        with place.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise Unkeyable(path, f"the file cannot be read ({type(error).__name__})") from None
+    return {"file": digest.digest()}
+
+
+def client_digest(parts: object, secret: bytes | None) -> bytes:
+    """The digest of a client's constant part."""
+    return digest_of(parts, secret=secret)
