@@ -92,7 +92,7 @@ class Cache:
             return cast("MemoryStore", opener())
         return MemoryStore(entries=l1.entries, bytes=l1.bytes, clock=self._clock)
 
-    # --- the story of a request --------------------------------------------------------------------
+    # --- the story of a request ------------------------------------------------------------------
 
     async def get_or_call(
         self,
@@ -181,7 +181,7 @@ class Cache:
         fresh = freshness(entry, policy, now) is Freshness.FRESH
         return entry if fresh and entry.kind is Kind.VALUE else None
 
-    # --- asked for by name -------------------------------------------------------------------------
+    # --- asked for by name -----------------------------------------------------------------------
 
     async def peek(self, key: str | bytes | Key, *, codec: Codec[T] | None = None) -> T | None:
         """The fresh stored answer, or None; calls nobody. Raises `StoreError`."""
@@ -250,7 +250,7 @@ class Cache:
         """Count a streaming call that passes through."""
         self._rooms.here().counters.streams += 1
 
-    # --- the end -----------------------------------------------------------------------------------
+    # --- the end ---------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """Store what has been answered, release what is open, close what was opened.

@@ -78,7 +78,7 @@ class Room:
         self.flights = Flights[Outcome](_ended, self.home)
         self.till = Till(self.clock, self.emit, self.counters, self.report)
 
-    # --- who flies ---------------------------------------------------------------------------------
+    # --- who flies -------------------------------------------------------------------------------
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
@@ -154,7 +154,7 @@ class Room:
             return None
         return entry
 
-    # --- who leads ---------------------------------------------------------------------------------
+    # --- who leads -------------------------------------------------------------------------------
 
     async def _lead_alone(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
         other = self.flights.leader(request.key)
@@ -194,13 +194,13 @@ class Room:
         self.till.paid(request, began, crashed.failure.record.class_name)
         return self._crash(flight, request, crashed)
 
-    # --- what becomes of it ------------------------------------------------------------------------
+    # --- what becomes of it ----------------------------------------------------------------------
 
     def _answer(
         self, flight: Flight[Outcome], request: Request, value: Any, cost: float
     ) -> _Settle | None:
         policy = request.policy
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
+        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
         try:
             payload = request.codec.encode(value)
             entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
@@ -269,7 +269,7 @@ class Room:
             self.errors.popitem(last=False)
         asyncio.get_running_loop().call_later(ttl + 1.0, self.errors.pop, stamp, None)
 
-    # --- what is counted ---------------------------------------------------------------------------
+    # --- what is counted -------------------------------------------------------------------------
 
     def answered(self, request: Request, answer: object) -> object:
         """Count one answered call, and hand its answer on."""
