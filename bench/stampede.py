@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import redis
 from replica import Setup, ask_all, percentile, start
-
 from samecall.testing.provider import StubProvider
 from samecall.testing.servers import LocalServer
 

@@ -64,12 +64,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tally(
-    name: str, asked: Sequence[int], shares: Iterable[Share], counted: Mapping[str, int], took: float
+    name: str,
+    asked: Sequence[int],
+    shares: Iterable[Share],
+    counted: Mapping[str, int],
+    took: float,
 ) -> Phase:
     """One phase: `asked` are its prompts, `counted` the provider's calls by prompt text."""
     latencies: list[float] = []
     usage: dict[int, tuple[int, int]] = {}
-    sums: Counter[str] = Counter()
+    sums = Counter[str]()
     errors: list[str] = []
     for share in shares:
         latencies += share.latencies

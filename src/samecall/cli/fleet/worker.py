@@ -15,7 +15,7 @@ from samecall._errors import SamecallError
 from samecall.cli.fleet.plan import prompt
 from samecall.testing.crew import Line
 
-__all__ = ["MODEL", "Order", "Setup", "Share", "work"]
+__all__ = ["MODEL", "Order", "Person", "Setup", "Share", "work"]
 
 MODEL = "gpt-4o-mini"
 _WARM_UP = "Extract the person: nobody, to warm the connections up."
@@ -58,9 +58,9 @@ Ask = Callable[[int], Awaitable[tuple[int, int]]]
 
 async def work(line: Line, setup: Any) -> None:
     """Tell "ready", then "share" for every order heard, and "closed" after None."""
-    import instructor
     from openai import AsyncOpenAI
 
+    import instructor
     from samecall.instructor import cached
 
     given = msgspec.convert(setup, Setup)
@@ -90,16 +90,15 @@ async def _warm(cache: Cache) -> None:
 
 def _asker(client: Any) -> Ask:
     async def ask(number: int) -> tuple[int, int]:
-        person: Any = await client.create(
-            model=MODEL, response_model=Person, messages=_messages(prompt(number))
-        )
+        messages = _messages(prompt(number))
+        person = await client.create(model=MODEL, response_model=Person, messages=messages)
         usage = person._raw_response.usage  # noqa: SLF001 - instructor's documented name
         return usage.prompt_tokens, usage.completion_tokens
 
     return ask
 
 
-def _messages(text: str) -> list[dict[str, str]]:
+def _messages(text: str) -> list[Any]:
     return [
         {"role": "system", "content": "You extract people from text."},
         {"role": "user", "content": text},
