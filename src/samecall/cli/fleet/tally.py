@@ -47,7 +47,9 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo found; `once`: every distinct prompt was paid for exactly once."""
+    """What the demo found; `once`: with samecall every distinct prompt was paid for
+    exactly once, and every call answered.
+    """
 
     once: bool
     store: str
@@ -107,7 +109,7 @@ def report(plan: Plan, store: str, phases: list[Phase], took: float) -> Report:
     paid = sum(phase.provider_calls for phase in ours)
     answered, spent = [p.answered for p in ours], [p.paid for p in ours]
     return Report(
-        once=paid == distinct and not any(phase.errors for phase in phases),
+        once=paid == distinct and not any(phase.errors for phase in ours),
         store=store,
         model=MODEL,
         workers=plan.workers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["MODEL", "Order", "Person", "Setup", "Share", "work"]
 MODEL = "gpt-4o-mini"
 _WARM_UP = "Extract the person: nobody, to warm the connections up."
 _TELL_EVERY = 0.1
+_PATIENCE = 120.0  # the SDK gives a connection 5 s, too little for a crowd on a busy machine
 
 
 class Person(BaseModel):
@@ -63,9 +65,12 @@ async def work(line: Line, setup: Any) -> None:
     import instructor
     from samecall.instructor import cached
 
+    logging.getLogger().addHandler(logging.NullHandler())  # what fails is told in the report
     given = msgspec.convert(setup, Setup)
     async with (
-        AsyncOpenAI(base_url=given.provider_url, api_key="demo", max_retries=0) as sdk,
+        AsyncOpenAI(
+            base_url=given.provider_url, api_key="demo", max_retries=0, timeout=_PATIENCE
+        ) as sdk,
         Cache(given.store_url, namespace=given.namespace) as cache,
     ):
         bare = instructor.from_openai(sdk)
