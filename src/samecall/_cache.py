@@ -17,7 +17,8 @@ from samecall._errors import (
 )
 from samecall._key import key_from
 from samecall._memory import MemoryStore
-from samecall._open import open_store
+from samecall._open import is_store, open_store
+from samecall._outcome import REFUSALS, Found, Outcome, Request
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,
@@ -28,7 +29,8 @@ from samecall._ports import (
     MonotonicClock,
     Observer,
 )
-from samecall._room import Found, Outcome, Request, Room
+from samecall._ports import Found as Bytes
+from samecall._room import Room
 from samecall._rooms import Rooms, Statistics
 
 __all__ = ["L1", "MODES", "Cache", "Mode", "check_namespace"]
@@ -36,7 +38,6 @@ __all__ = ["L1", "MODES", "Cache", "Mode", "check_namespace"]
 T = TypeVar("T")
 Mode = Literal["use", "refresh", "bypass", "only"]
 MODES = ("use", "refresh", "bypass", "only")
-_REFUSALS = 3
 _NAMESPACE = 200
 _UNTRACKED = 1.0  # seconds that L1 may trust a shared store that does not tell of changes
 _PLAIN = PlainCodec()
@@ -54,7 +55,9 @@ class L1:
         for name in ("entries", "bytes"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(f"L1 {name} takes a whole number of 1 or more; got {value!r}")
+                raise ConfigurationError(
+                    f"L1 {name} takes a whole number of 1 or more; got {value!r}"
+                )
         object.__setattr__(self, "ttl", seconds(self.ttl, "L1 ttl"))
 
 
@@ -98,7 +101,7 @@ class Cache:
         l1_ttl = min(l1.ttl, _UNTRACKED) if l1 is not None else 0.0
         self._rooms = Rooms(
             opener, where, self.policy, self._make_l1(l1, opener, where), l1_ttl, self._clock,
-            tuple(observers),
+            tuple(observers), borrowed=is_store(url_or_store),
         )  # fmt: skip
 
     def _make_l1(
@@ -134,18 +137,19 @@ class Cache:
         request = self._request(key, call, policy, codec, mode)
         room = self._rooms.here()
         room.counters.calls += 1
-        while mode != "bypass" and request.refusals < _REFUSALS:
-            entry = room.look(request)
-            try:
-                if entry is not None:
-                    return cast("T", deliver(room, request, Found(entry, "l1")))
-                if mode == "only":
-                    return cast("T", await self._only(room, request))
-                return cast("T", deliver(room, request, await self._board(room, request)))
-            except Again:
-                continue
-        room.counters.provider_calls += 1
-        return cast("T", room.answered(request, "bypass", await call()))
+        try:
+            while mode != "bypass" and request.refusals < REFUSALS and not room.flights.closed:
+                outcome = room.at_hand(request) or await self._ask(room, request, mode)
+                try:
+                    return cast("T", room.answered(request, deliver(room, request, outcome)))
+                except Again:
+                    continue
+            if mode == "only":
+                raise _missing(request.key)
+            return cast("T", room.answered(request, await room.till.direct(request)))
+        except BaseException as error:
+            room.failed(request, error)
+            raise
 
     def _request(
         self,
@@ -156,9 +160,12 @@ class Cache:
         mode: Mode,
     ) -> Request:
         if mode not in MODES:
-            raise ConfigurationError(f"cache_mode takes one of {', '.join(MODES)}; got {mode!r:.60}")
+            known = ", ".join(MODES)
+            raise ConfigurationError(f"cache_mode takes one of {known}; got {mode!r:.60}")
         if policy is not None and type(policy) is not Policy:
             _instance(policy, Policy, "policy")
+        if not callable(call):
+            raise ConfigurationError(f"call takes an async function; got {type(call).__name__}")
         return Request(
             self._key(key),
             call,
@@ -168,34 +175,22 @@ class Cache:
             self._clock.now() if self._rooms.observers else 0.0,
         )
 
-    async def _board(self, room: Room, request: Request) -> Outcome:
-        """Join the flight in the air for this request, or start it."""
-        slot = (request.key, request.seen)
-        flight = room.flights.join(slot)
-        owner = flight is None
-        if flight is None:
-            flight = room.flights.start(
-                slot,
-                request.key,
-                lambda flight: room.fly(flight, request),
-                abandon=request.policy.on_abandon == "abandon",
-            )
-        outcome = await room.flights.wait(flight, request.policy.wait, owner=owner)
+    async def _ask(self, room: Room, request: Request, mode: Mode) -> Outcome:
+        """The outcome of a flight, or with "only" of a look into the store."""
+        if mode == "only":
+            policy = request.policy
+            found = await room.store.find(request.key, policy.op_timeout)
+            entry = self._read(room, request.key, policy, found)
+            if entry is None or entry.stamp == request.seen:
+                raise _missing(request.key)
+            return Found(entry, "l2")
+        outcome = await room.board(request)
         if outcome is None:
-            raise WaitTimeout(f"no answer within wait of {request.policy.wait:g} s; the call goes on")
+            wait = request.policy.wait
+            raise WaitTimeout(f"no answer within wait of {wait:g} s; the call goes on")
         return outcome
 
-    async def _only(self, room: Room, request: Request) -> object:
-        entry = await self._read(room, request.key, request.policy)
-        if entry is None:
-            raise CacheMiss(f"no entry for key {request.key.hex[:16]} in {request.key.namespace!r}")
-        try:
-            return deliver(room, request, Found(entry, "l2"))
-        except Again:
-            raise CacheMiss(f"the entry for key {request.key.hex[:16]} cannot be read") from None
-
-    async def _read(self, room: Room, key: Key, policy: Policy) -> Entry | None:
-        found = await room.store.get(key, policy.op_timeout)
+    def _read(self, room: Room, key: Key, policy: Policy, found: Bytes | None) -> Entry | None:
         if found is None:
             return None
         now = self._clock.now()
@@ -212,7 +207,8 @@ class Cache:
     async def peek(self, key: str | bytes | Key, *, codec: Codec[T] | None = None) -> T | None:
         """The fresh stored answer, or None; calls nobody. Raises `StoreError`."""
         room, at = self._rooms.here(), self._key(key)
-        entry = await self._read(room, at, self.policy)
+        found = await room.store.get(at, self.policy.op_timeout)
+        entry = self._read(room, at, self.policy, found)
         if entry is None:
             return None
         try:
@@ -227,7 +223,9 @@ class Cache:
         Those who wait for a flight already still get its answer. Raises `StoreError`.
         """
         at = self._key(key)
-        await self._forget(lambda other: other == at, lambda l1: l1.drop(at), self._store_forget(at))
+        await self._forget(
+            lambda other: other == at, lambda l1: l1.drop(at), self._store_forget(at)
+        )
 
     async def clear(self, namespace: str | None = None) -> None:
         """Forget every entry of a namespace (default: the cache's own). Raises `StoreError`."""
@@ -250,10 +248,12 @@ class Cache:
         self._rooms.detach(mine)
         if l1 is not None:
             drop(l1)
-        await forgetting
-        self._rooms.detach(mine)
-        if l1 is not None:
-            drop(l1)
+        try:
+            await forgetting
+        finally:
+            self._rooms.detach(mine)
+            if l1 is not None:
+                drop(l1)
 
     async def _store_forget(self, key: Key) -> None:
         store, policy = self._rooms.here().store, self.policy
@@ -294,6 +294,10 @@ def _instance(value: T, kind: type, name: str) -> T:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{name} takes a {kind.__name__}; got {type(value).__name__}")
     return value
+
+
+def _missing(key: Key) -> CacheMiss:
+    return CacheMiss(f"no entry for key {key.hex[:16]} in {key.namespace!r}")
 
 
 def check_namespace(namespace: object) -> str:

@@ -42,16 +42,16 @@ def retry_after_of(error: BaseException) -> float | None:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
 
 
 def error_record(error: BaseException) -> ErrorRecord:
     """What other processes may know of an error: class name, message, status, Retry-After."""
-    return ErrorRecord(
-        type(error).__name__, str(error)[:_MESSAGE], status_of(error), retry_after_of(error)
-    )
+    # what UTF-8 cannot say (a lone surrogate) would cost everybody who waits the whole record
+    message = str(error)[:_MESSAGE].encode("utf-8", "replace").decode()
+    return ErrorRecord(type(error).__name__, message, status_of(error), retry_after_of(error))
 
 
 class BaseCodec(Generic[T]):

@@ -6,12 +6,23 @@ import copy
 
 import msgspec
 
-from samecall._entry import Entry, Kind
-from samecall._flight import clone_error
+from samecall._clone import clone_error
+from samecall._entry import Entry, Freshness, Kind, freshness
+from samecall._outcome import (
+    REFUSALS,
+    Crashed,
+    Found,
+    Grounded,
+    Outcome,
+    Request,
+    Unstored,
+)
 from samecall._ports import SEEN_ANY, EntryUndecodable, ErrorRecord, Reach
-from samecall._room import Crashed, Found, Grounded, Outcome, Request, Room, Unstored
+from samecall._room import Room
 
 __all__ = ["Again", "deliver"]
+
+_FRESH = Freshness.FRESH
 
 
 class Again(Exception):
@@ -22,17 +33,25 @@ def deliver(room: Room, request: Request, outcome: Outcome) -> object:
     """What `request` gets of `outcome`; decoding runs here, in the caller's own task."""
     match outcome:
         case Found(owner=owner, live=live) if owner is request:
-            return room.answered(request, "led", live)
+            request.how = "led"
+            return live
         case Found(entry=entry, how=how) if entry.kind is Kind.VALUE:
-            return room.answered(request, how, _decode(room, request, entry))
-        case Found(entry=entry):
+            request.how = how
+            if how == "l2" and freshness(entry, request.policy, room.clock.now()) is not _FRESH:
+                request.refuse(entry.stamp)  # fresh enough for who asked first, not for this one
+                raise Again
+            return _decode(room, request, entry)
+        case Found(entry=entry, how=how):
+            request.how = how
             return _told(room, request, entry)
         case Unstored(live=live, owner=owner):
             if owner is request:
-                return room.answered(request, "led", live)
-            return room.answered(request, "coalesced_local", _copy(live))
+                request.how = "led"
+                return live
+            request.how = "coalesced_local"
+            return _copy(request, live)
         case Crashed():
-            return _crashed(room, request, outcome)
+            return _crashed(request, outcome)
         case Grounded():
             raise Again
 
@@ -40,7 +59,7 @@ def deliver(room: Room, request: Request, outcome: Outcome) -> object:
 def _decode(room: Room, request: Request, entry: Entry) -> object:
     try:
         return request.codec.decode(entry.payload)
-    except Exception as error:  # whatever a codec or a validator raises: this entry is a miss
+    except Exception as error:
         room.emit(EntryUndecodable(request.key, type(error).__name__))
         request.refuse(entry.stamp)
         raise Again from error
@@ -51,12 +70,10 @@ def _told(room: Room, request: Request, entry: Entry) -> object:
     known = room.errors.get(entry.stamp)
     if entry.kind is Kind.REFUSED:
         try:
-            answer = request.codec.refused(entry.payload)
+            return request.codec.refused(entry.payload)
         except Exception:
             if known is None:
                 raise
-        else:
-            return room.answered(request, "coalesced_remote", answer)
     if known is not None:
         raise clone_error(known)
     try:
@@ -65,27 +82,28 @@ def _told(room: Room, request: Request, entry: Entry) -> object:
         room.emit(EntryUndecodable(request.key, "no error record"))
         request.refuse(SEEN_ANY)
         raise Again from error
-    room.observe(request, "coalesced_remote", record.class_name)
     raise request.codec.rebuild(record)
 
 
-def _crashed(room: Room, request: Request, crash: Crashed) -> object:
-    room.observe(request, "led", crash.failure.record.class_name)
+def _crashed(request: Request, crash: Crashed) -> object:
     if crash.owner is request:
+        request.how = "led"
         raise crash.error
     if crash.failure.reach is Reach.OWN:
         raise Again
+    request.how = "coalesced_local"
     if crash.failure.completion is not None:
         try:
-            answer = request.codec.refused(crash.failure.completion)
-        except Exception:  # refused here too: the leader's own error says why
-            raise clone_error(crash.error) from crash.error.__cause__
-        return room.answered(request, "coalesced_local", answer)
-    raise clone_error(crash.error)
+            return request.codec.refused(crash.failure.completion)
+        except Exception:  # noqa: BLE001 - refused here too: the leader's own error says why
+            told = clone_error(crash.told)
+        raise told
+    raise clone_error(crash.told)
 
 
-def _copy(answer: object) -> object:
+def _copy(request: Request, answer: object) -> object:
     try:
         return copy.deepcopy(answer)
-    except Exception:  # it cannot be shared safely: this caller asks for itself
+    except Exception:  # noqa: BLE001 - it cannot be shared: this caller makes its own call, without a queue
+        request.refusals = REFUSALS
         raise Again from None

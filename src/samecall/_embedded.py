@@ -49,14 +49,26 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """Where the server listens; `StoreError` if it is not started."""
+        return f"redis+unix://{self.socket}"
+
+    @property
+    def socket(self) -> str:
+        """The path of its unix socket; `StoreError` if it is not started."""
         if self._place is None:
             raise StoreError("the embedded server is not running")
-        return f"redis+unix://{self._place / 's'}"
+        return str(self._place / "s")
 
     @property
     def running(self) -> bool:
         """Whether this process has started the server and not ended it."""
         return self._process is not None and self._owner == os.getpid()
+
+    @property
+    def pid(self) -> int:
+        """The process group of the server; `StoreError` if it is not started."""
+        if self._process is None:
+            raise StoreError("the embedded server is not running")
+        return self._process.pid
 
     def start(self) -> EmbeddedServer:
         """Start the server and return when it answers (some 50 ms); again: nothing happens."""
@@ -66,7 +78,7 @@ class EmbeddedServer:
         place = self._place = _new_place()
         command = ["/bin/sh", "-c", _KEEPER, "samecall-embedded", str(binary), *_options(place)]
         with (place / "log").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the server of the wheel
+            self._process = subprocess.Popen(  # noqa: S603 - our own words only
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,

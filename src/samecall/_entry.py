@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from samecall._errors import ConfigurationError, Undecodable
+from samecall._errors import ConfigurationError, Undecodable, Unstorable
 
 __all__ = [
     "HEADER",
@@ -118,8 +118,31 @@ def _checksum(head: bytes | memoryview, body: bytes | memoryview) -> bytes:
 
 
 def encode_entry(key: Key, entry: Entry) -> bytes:
-    """The envelope of `entry`, bound to `key` by its fingerprint."""
-    body = _encoder.encode(
+    """The envelope of `entry`, bound to `key` by its fingerprint.
+
+    Raises `Unstorable` for what `decode_entry` would refuse.
+    """
+    if (
+        len(entry.stamp) != STAMP_END - STAMP_START
+        or len(key.digest) != _FINGERPRINT_END - STAMP_END
+    ):
+        raise Unstorable("a stamp has 16 bytes and a digest 32")
+    if not _sound(entry.fresh_for, entry.kept_for, entry.cost):
+        raise Unstorable("a lifetime or cost is not finite, or less than 0")
+    try:
+        body = _body_of(entry)
+    except UnicodeEncodeError as error:
+        raise Unstorable(f"the tag {entry.payload.tag!r:.60} is no text") from error
+    head = MAGIC + entry.stamp + key.digest
+    return head + _checksum(head, body) + body
+
+
+def _sound(*numbers: float) -> bool:
+    return all(math.isfinite(number) and number >= 0 for number in numbers)
+
+
+def _body_of(entry: Entry) -> bytes:
+    return _encoder.encode(
         _Body(
             int(entry.kind),
             entry.payload.tag,
@@ -129,8 +152,6 @@ def encode_entry(key: Key, entry: Entry) -> bytes:
             entry.cost,
         )
     )
-    head = MAGIC + entry.stamp + key.digest
-    return head + _checksum(head, body) + body
 
 
 def decode_entry(key: Key, data: bytes, *, left: float, now: float) -> Entry:
@@ -149,10 +170,10 @@ def decode_entry(key: Key, data: bytes, *, left: float, now: float) -> Entry:
     try:
         body = _decoder.decode(view[HEADER:])
         kind = Kind(body.kind)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(f"the body is of another schema: {type(error).__name__}") from None
-    if not (math.isfinite(body.kept_for) and math.isfinite(body.fresh_for)):
-        raise Undecodable("a lifetime is not finite")
+    if not _sound(body.fresh_for, body.kept_for, body.cost):
+        raise Undecodable("a lifetime or cost is not finite, or less than 0")
     age = max(0.0, body.kept_for - left)
     return Entry(
         kind=kind,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from samecall._entry import Key
@@ -19,26 +20,12 @@ from samecall._ports import (
     LeaseStore,
     StoreFaulted,
 )
+from samecall._waiting import BoundBell, DeafBell, patience, subscribe
 
-__all__ = ["Breaker", "FailOpenStore", "patience"]
+__all__ = ["Breaker", "FailOpenStore"]
 
 T = TypeVar("T")
-_SLICES = 4
 _FIRST_PROBE, _SLOWEST_PROBE = 0.05, 0.5
-
-
-async def patience(task: asyncio.Future[T], seconds: float) -> bool:
-    """Wait for `task` at most `seconds` in which the event loop was alive; is it done?
-
-    One long timer would blame the store for a loop that was busy: the timer and the reply are due
-    in the same turn, and the reply still has callbacks to go through. Of several short timers a
-    stall can use up only one.
-    """
-    for _ in range(_SLICES):
-        if task.done():
-            return True
-        await asyncio.wait({task}, timeout=seconds / _SLICES)
-    return task.done()
 
 
 class Breaker(enum.Enum):
@@ -48,25 +35,25 @@ class Breaker(enum.Enum):
     OPEN = "open"
 
 
-class DeafBell:
-    """A bell without a store behind it: it only lets time pass."""
-
-    async def wait(self, timeout: float) -> bytes | None:
-        """Nobody rings."""
-        await asyncio.sleep(timeout)
-        return None
-
-
 class FailOpenStore:
     """Asks `store` while it answers. Belongs to one event loop.
 
-    The methods that a call's way leads through never raise for the store's sake; they say None,
-    which means: no store, go on without. A login refused at the very first contact is the one
-    exception: that is a mistake in the configuration, told at once.
+    The methods that a call's way leads through never raise for the store's sake, not even what a
+    store must not raise; they say None, which means: no store, go on without. A login refused to
+    the very first ACQUIRE is the one exception: that is a mistake in the configuration, told at
+    once.
     """
 
-    def __init__(self, store: LeaseStore, emit: Callable[[Event], None], where: str) -> None:
+    def __init__(
+        self,
+        store: LeaseStore,
+        emit: Callable[[Event], None],
+        where: str,
+        *,
+        borrowed: bool = False,
+    ) -> None:
         self.store = store
+        self._borrowed = borrowed  # its owner closes it
         self.state = Breaker.CLOSED
         self._emit = emit
         self._where = where
@@ -112,14 +99,43 @@ class FailOpenStore:
         """RELEASE."""
         return await self._ask("release", lambda: self.store.release(key, token), timeout)
 
+    async def find(self, key: Key, timeout: float) -> Found | None:
+        """GET; None also where there is no store to ask."""
+        return await self._ask("get", lambda: self.store.get(key), timeout)
+
     @asynccontextmanager
     async def listen(self, key: Key, timeout: float) -> AsyncIterator[Bell]:
         """A subscribed bell, or a deaf one where the store cannot subscribe in time."""
-        async with AsyncExitStack() as stack:
-            bell: Bell = DeafBell()
-            if self.state is Breaker.CLOSED:
-                bell = await self._enter(stack, key, timeout)
-            yield bell
+        if self.state is Breaker.OPEN:
+            yield DeafBell()
+            return
+        bell: asyncio.Future[Bell] = asyncio.get_running_loop().create_future()
+        bell.add_done_callback(_swallow)
+        leave = asyncio.Event()
+        # a task of its own, which enters and leaves: the caller waits for neither end of it
+        task = self._start(subscribe(self.store, key, bell, leave))
+        task.add_done_callback(_swallow)
+        try:
+            yield await self._heard(task, bell, timeout)
+        finally:
+            leave.set()
+            if not bell.done():
+                task.cancel()
+
+    async def _heard(
+        self, task: asyncio.Task[None], bell: asyncio.Future[Bell], timeout: float
+    ) -> Bell:
+        await patience(bell, timeout)
+        if bell.done() and not bell.cancelled():
+            error = bell.exception()
+            if error is None:
+                fault = partial(self._fault, "wait", opens=False)
+                return BoundBell(bell.result(), fault, timeout)
+            self._fault("listen", f"{type(error).__name__}: {error}", opens=False)
+        else:
+            task.cancel()
+            self._fault("listen", f"no answer in {timeout:g} s", opens=False)
+        return DeafBell()
 
     # --- asked for by name: trouble is told ------------------------------------------------------
 
@@ -135,13 +151,19 @@ class FailOpenStore:
         """Clear a namespace, however long that takes; raises `StoreError`."""
         return await self.store.clear(namespace)
 
-    async def aclose(self) -> None:
-        """End the probe and close the store."""
-        tasks = [task for task in (self._probe, *self._tasks) if task is not None]
+    async def aclose(self, grace: float) -> None:
+        """End the probe, give what is on its way `grace` seconds, close the store."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
+        if self._tasks and self.state is Breaker.CLOSED:
+            await asyncio.wait(self._tasks, timeout=grace)
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.store.aclose()
+        if not self._borrowed:
+            await self.store.aclose()
 
     # --- how -------------------------------------------------------------------------------------
 
@@ -193,46 +215,28 @@ class FailOpenStore:
         if error is None:
             self._answers += 1
             return task.result()
-        if isinstance(error, StoreRefused) and self._answers == 0:
+        if isinstance(error, StoreRefused) and self._answers == 0 and operation == "acquire":
             raise ConfigurationError(
                 f"url_or_store: {self._where} refuses the login ({error}); "
                 "give the user and password in the URL, redis://user:password@host:port/db"
             ) from error
-        if not isinstance(error, StoreError):
-            raise error
         unreachable = isinstance(error, StoreUnreachable) and self._answers == before
-        self._fault(operation, str(error), opens=unreachable)
+        told = isinstance(error, StoreError)
+        why = str(error) if told else f"{type(error).__name__}: {error}"
+        self._fault(operation, why, opens=unreachable)
         return None
 
     def _late(
         self, late: Callable[[T], Awaitable[None]] | None
     ) -> Callable[[asyncio.Task[T]], None]:
         def settle(task: asyncio.Task[T]) -> None:
-            if task.cancelled() or task.exception() is not None or late is None:
+            if task.cancelled() or task.exception() is not None:
                 return
-            self._start(_consume(late, task.result()))
+            self._answers += 1
+            if late is not None:
+                self._start(_consume(late, task.result())).add_done_callback(_swallow)
 
         return settle
-
-    async def _enter(self, stack: AsyncExitStack, key: Key, timeout: float) -> Bell:
-        task = self._start(_entered(stack, self.store.listen(key)))
-        task.add_done_callback(_swallow)
-        try:
-            entered = await patience(task, timeout)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        if not entered:
-            task.cancel()
-            self._fault("listen", f"no answer in {timeout:g} s", opens=False)
-            return DeafBell()
-        error = task.exception()
-        if error is None:
-            return task.result()
-        if not isinstance(error, StoreError):
-            raise error
-        self._fault("listen", str(error), opens=False)
-        return DeafBell()
 
     # --- the breaker -----------------------------------------------------------------------------
 
@@ -248,6 +252,7 @@ class FailOpenStore:
         while True:
             await asyncio.sleep(pause)
             task = self._start(self.store.ping())
+            task.add_done_callback(_swallow)
             if await patience(task, 1.0):
                 if not task.cancelled() and task.exception() is None:
                     break
@@ -259,15 +264,10 @@ class FailOpenStore:
         self._emit(BreakerChanged(open=False))
 
 
-def _swallow(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+def _swallow(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 async def _consume(late: Callable[[T], Awaitable[None]], reply: T) -> None:
     await late(reply)
-
-
-async def _entered(stack: AsyncExitStack, listening: Any) -> Bell:
-    bell: Bell = await stack.enter_async_context(listening)
-    return bell

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import enum
+import threading
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from samecall._errors import ReentrantCall
 
-__all__ = ["Flight", "FlightStatistics", "Flights", "clone_error"]
+__all__ = ["Flight", "FlightStatistics", "Flights", "Phase"]
 
 O = TypeVar("O")
 
 _airborne: contextvars.ContextVar[tuple[Flight[Any], ...]] = contextvars.ContextVar(
     "samecall_airborne", default=()
 )
+
+
+class Phase(enum.Enum):
+    """Where a flight is on its way; one that has an outcome has landed, whatever its phase."""
+
+    ASKING = "asking"
+    FOLLOWING = "following"
+    LEADING = "leading"
+    ALONE = "alone"
+    """Leading with no store behind it: nothing but this process keeps a second call away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,61 +49,90 @@ class Flight(Generic[O]):
     """One execution of a call; `outcome` is set once, and every caller reads it."""
 
     __slots__ = (
+        "_flights",
+        "_owner",
         "_waiters",
         "abandon",
         "callers",
         "detached",
         "key",
-        "leading",
+        "nested",
         "outcome",
+        "phase",
         "slot",
         "task",
     )
 
-    def __init__(self, slot: Hashable, key: Hashable, *, abandon: bool) -> None:
+    def __init__(
+        self, flights: Flights[O], slot: Hashable, key: Hashable, *, abandon: bool, nested: bool
+    ) -> None:
         self.slot = slot
         self.key = key
         self.abandon = abandon
+        self.nested = nested  # begun inside the call of another flight
         self.outcome: O | None = None
         self.callers = 0
-        self.leading = False
+        self.phase = Phase.ASKING
         self.detached = False
         self.task: asyncio.Task[None] | None = None
+        self._flights = flights
         self._waiters: set[asyncio.Future[None]] = set()
+        self._owner: asyncio.Future[None] | None = None
 
-    def land(self, outcome: O) -> None:
-        """Give every caller the outcome; the first one counts."""
+    def enter(self, phase: Phase) -> None:
+        """Go on to the next phase; the owner's patience depends on it."""
+        self.phase = phase
+        self._flights.noted(self)
+        if self._owner is not None:
+            _wake(self._owner)
+
+    def land(self, outcome: O, *, stays: bool = False) -> None:
+        """Give every caller the outcome; the first one counts.
+
+        Unless it `stays`, nobody joins any more: who asks again asks for something new.
+        """
         if self.outcome is not None:
             return
         self.outcome = outcome
+        if not stays:
+            self._flights.remove(self)
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            _wake(waiter)
 
     async def wait(self, timeout: float | None, *, owner: bool) -> O | None:
         """The outcome; None when `timeout` seconds went by.
 
-        The owner, whose call the flight runs, waits on while it runs: its call has limits of its
-        own.
+        The owner, whose call the flight runs, has only to be patient while somebody else leads:
+        its own call has limits of its own.
         """
         loop = asyncio.get_running_loop()
-        ends = None if timeout is None else loop.time() + timeout
+        ends = None if timeout is None or owner else loop.time() + timeout
         while self.outcome is None:
-            waiter = loop.create_future()
-            self._waiters.add(waiter)
-            alarm = None if ends is None else loop.call_at(ends, _wake, waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
-                if alarm is not None:
-                    alarm.cancel()
-            if self.outcome is None and ends is not None and loop.time() >= ends:
-                if not (owner and self.leading):
-                    return None
-                ends = None
+            if owner and timeout is not None:
+                following = self.phase is Phase.FOLLOWING
+                ends = (ends or loop.time() + timeout) if following else None
+            if ends is not None and loop.time() >= ends:
+                return None
+            await self._sleep(loop, ends, owner=owner)
         return self.outcome
+
+    async def _sleep(
+        self, loop: asyncio.AbstractEventLoop, ends: float | None, *, owner: bool
+    ) -> None:
+        waiter = loop.create_future()
+        self._waiters.add(waiter)
+        if owner:
+            self._owner = waiter
+        alarm = None if ends is None else loop.call_at(ends, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+            if owner:
+                self._owner = None
+            if alarm is not None:
+                alarm.cancel()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -99,25 +141,43 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 class Flights(Generic[O]):
-    """The flights of one event loop, by slot."""
+    """The flights of one event loop, by slot.
 
-    def __init__(self, ended: Callable[[BaseException | None], O]) -> None:
-        self._ended = ended  # the outcome of a flight that ended without one
+    `ended` gives the outcome of a flight that ended without one. Flights of one `home` wait for
+    each other, whatever loop they fly in. `statistics` and `detach` may be called in any thread.
+    """
+
+    def __init__(self, ended: Callable[[BaseException | None], O], home: object = None) -> None:
+        self.closed = False
+        self._ended = ended
+        self._home = home if home is not None else self
+        self._lock = threading.Lock()
         self._table: dict[Hashable, Flight[O]] = {}
+        self._leading: dict[Hashable, Flight[O]] = {}  # by key
         self._open: set[Flight[O]] = set()  # also those detached: their tasks still run
 
     def statistics(self) -> FlightStatistics:
         """Counts, as they are now."""
-        landed = sum(flight.outcome is not None for flight in self._open)
-        callers = sum(flight.callers for flight in self._open if flight.outcome is None)
-        return FlightStatistics(len(self._open) - landed, callers, landed)
+        with self._lock:
+            flights = tuple(self._open)
+        landed = sum(flight.outcome is not None for flight in flights)
+        callers = sum(flight.callers for flight in flights if flight.outcome is None)
+        return FlightStatistics(len(flights) - landed, callers, landed)
 
-    def join(self, slot: Hashable) -> Flight[O] | None:
-        """The flight in the air for `slot`; raises `ReentrantCall` inside that very flight."""
-        flight = self._table.get(slot)
-        if flight is not None and flight in _airborne.get():
-            _refuse_own(flight)
-        return flight
+    def find(self, slot: Hashable) -> Flight[O] | None:
+        """The flight for `slot`: in the air, or landed with an outcome that stays."""
+        return self._table.get(slot)
+
+    def leader(self, key: Hashable) -> Flight[O] | None:
+        """A flight of `key`, whatever its slot, that is calling now."""
+        flight = self._leading.get(key)
+        return flight if flight is not None and flight.outcome is None else None
+
+    def noted(self, flight: Flight[O]) -> None:
+        """A flight tells that it has gone on to another phase."""
+        if flight.phase in (Phase.LEADING, Phase.ALONE) and not flight.detached:
+            with self._lock:
+                self._leading[flight.key] = flight
 
     def start(
         self,
@@ -127,62 +187,72 @@ class Flights(Generic[O]):
         *,
         abandon: bool,
     ) -> Flight[O]:
-        """A new flight whose task runs `fly`."""
+        """A new flight whose task runs `fly`; raises `ReentrantCall` inside a flight of `key`."""
         chain = _airborne.get()
         for other in chain:
-            if other.key == key and other in self._open and other.outcome is None:
-                _refuse_own(other)
-        flight: Flight[O] = Flight(slot, key, abandon=abandon)
-        self._table[slot] = flight
-        self._open.add(flight)
+            if other.key == key and other._flights._home is self._home and other.outcome is None:
+                _refuse_own()
+        flight: Flight[O] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
+        with self._lock:
+            self._table[slot] = flight
+            self._open.add(flight)
         context = contextvars.copy_context()
         context.run(_airborne.set, (*chain, flight))
         loop = asyncio.get_running_loop()
-        flight.task = loop.create_task(self._run(flight, fly), context=context)
+        flight.task = loop.create_task(fly(flight), context=context)
+        # A callback, not a `finally` within: a task cancelled before its first step runs no code.
+        flight.task.add_done_callback(partial(self._end, flight))
         return flight
 
-    async def _run(
-        self, flight: Flight[O], fly: Callable[[Flight[O]], Coroutine[Any, Any, None]]
-    ) -> None:
-        error: BaseException | None = None
-        try:
-            await fly(flight)
-        except Exception as caught:
-            error = caught
-        finally:
-            self._remove(flight)
+    def _end(self, flight: Flight[O], task: asyncio.Task[None]) -> None:
+        self.remove(flight)
+        with self._lock:
             self._open.discard(flight)
-            flight.land(self._ended(error))
+        flight.land(self._ended(None if task.cancelled() else task.exception()))
 
-    def _remove(self, flight: Flight[O]) -> None:
-        # only what is still ours: after a detach the slot may hold a newer flight
-        if self._table.get(flight.slot) is flight:
-            del self._table[flight.slot]
+    def remove(self, flight: Flight[O]) -> None:
+        """Nobody joins this flight any more."""
+        with self._lock:
+            # only what is still ours: the slot may hold a newer flight
+            if self._table.get(flight.slot) is flight:
+                del self._table[flight.slot]
+            if self._leading.get(flight.key) is flight:
+                del self._leading[flight.key]
 
     async def wait(
         self, flight: Flight[O], timeout: float | None, *, owner: bool = False
     ) -> O | None:
-        """Be one of the callers of `flight` until it lands or `timeout` seconds went by."""
+        """Be one of the callers of `flight` until it lands or `timeout` seconds went by.
+
+        Raises `ReentrantCall` inside that very flight.
+        """
+        if flight.outcome is None and flight in _airborne.get():
+            _refuse_own()
         flight.callers += 1
         try:
             return await flight.wait(timeout, owner=owner)
         finally:
             flight.callers -= 1
             if flight.callers == 0 and flight.outcome is None and flight.abandon:
-                self._remove(flight)
+                self.remove(flight)
                 if flight.task is not None:
                     flight.task.cancel()
 
     def detach(self, keys: Callable[[Hashable], bool]) -> None:
         """Nobody joins these flights any more, and they keep nothing; their callers stay."""
-        for flight in [flight for flight in self._open if keys(flight.key)]:
-            flight.detached = True
-            self._remove(flight)
+        with self._lock:
+            flights = tuple(self._open)
+        for flight in flights:
+            if keys(flight.key):
+                flight.detached = True
+                self.remove(flight)
 
     async def aclose(self, grace: float) -> None:
         """Give flights that landed `grace` seconds to store their answer; end the others."""
-        storing = [f.task for f in self._open if f.outcome is not None and f.task is not None]
-        others = [f.task for f in self._open if f.outcome is None and f.task is not None]
+        self.closed = True
+        flights = tuple(self._open)
+        storing = [f.task for f in flights if f.outcome is not None and f.task is not None]
+        others = [f.task for f in flights if f.outcome is None and f.task is not None]
         for task in others:
             task.cancel()
         if storing:
@@ -193,23 +263,8 @@ class Flights(Generic[O]):
         await asyncio.gather(*others, return_exceptions=True)
 
 
-def _refuse_own(flight: Flight[Any]) -> None:
+def _refuse_own() -> None:
     raise ReentrantCall(
         "this call asks for the key that it is itself answering, and would wait for itself for "
         'ever; use cache_mode="bypass" inside it'
     )
-
-
-def clone_error(error: BaseException) -> BaseException:
-    """A copy with a traceback of its own, so that callers do not share one; else `error` itself."""
-    kind = type(error)
-    try:
-        clone = kind.__new__(kind, *error.args)
-        clone.args = error.args
-        clone.__dict__.update(error.__dict__)
-    except Exception:  # an exception class may do anything in __new__; the original will do
-        return error
-    clone.__cause__ = error.__cause__
-    clone.__context__ = error.__context__
-    clone.__suppress_context__ = error.__suppress_context__
-    return clone

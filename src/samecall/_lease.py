@@ -53,6 +53,7 @@ __all__ = ["Claim", "ClaimState"]
 
 _LONGEST_LOOK = 2.0
 _RENEW_AT_LEAST = 5.0
+_SILENT_AT_LEAST = 2 * _RENEW_AT_LEAST / 3
 _FOREVER = float("inf")
 _ROUNDS = 8
 
@@ -79,15 +80,17 @@ class Claim:
         seen: bytes,
         clock: Clock,
         emit: Callable[[Event], None],
+        following: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = ClaimState.NEW
         self.waited = False
         self._store = store
-        self._key = key
+        self.key = key
         self._policy = policy
         self._seen = seen
         self._clock = clock
         self._emit = emit
+        self._following = following
         self._token = os.urandom(16)
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
 
@@ -108,13 +111,13 @@ class Claim:
     async def _acquire(self) -> Acquired | None:
         policy = self._policy
         return await self._store.acquire(
-            self._key, self._token, self._seen, policy.lease, policy.op_timeout, self._late
+            self.key, self._token, self._seen, policy.lease, policy.op_timeout, self._late
         )
 
     async def _late(self, reply: Acquired) -> None:
         # an ACQUIRE that had timed out took the lease after all: settle it unless we still lead
         if isinstance(reply, Lead) and self.state is ClaimState.SETTLED:
-            await self._store.release(self._key, self._token, self._policy.op_timeout)
+            await self._store.release(self.key, self._token, self._policy.op_timeout)
 
     def _judge(self, reply: Acquired | None) -> Entry | None:
         match reply:
@@ -123,7 +126,7 @@ class Claim:
             case Lead(seen=base):
                 self.state, self._base = ClaimState.LEADING, base
             case Hit(data=data, left=left) | Failed(data=data, left=left):
-                entry = self._read(data, left)
+                entry = self._read(data, left, error=isinstance(reply, Failed))
                 if entry is not None and self._takes(entry):
                     self.state = ClaimState.ANSWERED
                     return entry
@@ -138,30 +141,38 @@ class Claim:
             return True
         return freshness(entry, self._policy, self._clock.now()) is Freshness.FRESH
 
-    def _read(self, data: bytes, left: float) -> Entry | None:
+    def _read(self, data: bytes, left: float, *, error: bool = False) -> Entry | None:
         try:
-            return decode_entry(self._key, data, left=left, now=self._clock.now())
-        except Undecodable as error:
-            self._emit(EntryUndecodable(self._key, str(error)))
+            entry = decode_entry(self.key, data, left=left, now=self._clock.now())
+            if (entry.kind is not Kind.VALUE) is not error:
+                raise Undecodable("an error where a value belongs, or the reverse")
+            return entry
+        except Undecodable as refusal:
+            self._emit(EntryUndecodable(self.key, str(refusal)))
             return None
 
     # --- another process leads -------------------------------------------------------------------
 
     async def _follow(self, wait: Wait) -> Acquired | None:
         self.state, self.waited = ClaimState.WAITING, True
+        self._following()
         if self._seen == SEEN_ANY:
             self._seen = wait.seen or SEEN_NOTHING  # a refresh takes what this leader will commit
+        patience = max(self._policy.lease, _SILENT_AT_LEAST)
         renewals = _Renewals(wait, self._clock.now())
-        async with self._store.listen(self._key, self._policy.op_timeout) as bell:
+        async with self._store.listen(self.key, self._policy.op_timeout) as bell:
             while True:
+                asked = self._clock.now()
                 reply = await self._acquire()
                 if not isinstance(reply, Wait):
                     return reply
-                silent = renewals.silence(reply, self._clock.now())
-                if silent >= self._policy.lease:
-                    await self._depose(reply)
+                silent = renewals.silence(reply, asked, self._clock.now())
+                if silent < patience:
+                    pause = min(reply.left, _LONGEST_LOOK, patience - silent)
+                elif await self._depose(reply):
                     continue
-                pause = min(reply.left, _LONGEST_LOOK, self._policy.lease - silent)
+                else:  # the store does not take the release: never ask without a pause
+                    pause = _LONGEST_LOOK
                 ridden = await self._rung(bell, max(pause, 0.0) + 0.002)
                 if ridden is not None:
                     return ridden
@@ -172,10 +183,11 @@ class Claim:
             return None
         return Hit(data, _FOREVER)
 
-    async def _depose(self, wait: Wait) -> None:
-        # A live leader renews at least every 5/3 s whatever its lease; this one has been silent
-        # for as long as our own lease, so it is dead and its lease was merely longer than ours.
-        await self._store.release(self._key, wait.token, self._policy.op_timeout)
+    async def _depose(self, wait: Wait) -> bool:
+        # A live leader renews at least every 5/3 s whatever its lease; this one has missed two of
+        # these, and all of our own lease: it is dead, and its lease was merely longer than ours.
+        gone = await self._store.release(self.key, wait.token, self._policy.op_timeout)
+        return gone is not None
 
     # --- we lead ---------------------------------------------------------------------------------
 
@@ -193,15 +205,18 @@ class Claim:
         pause = min(lease, _RENEW_AT_LEAST) / 3
         while True:
             await asyncio.sleep(pause)
-            kept = await self._store.renew(self._key, self._token, lease, self._policy.op_timeout)
+            kept = await self._store.renew(self.key, self._token, lease, self._policy.op_timeout)
             if kept is False and self.state is ClaimState.LEADING:
                 return  # lost: the call goes on, and COMMIT decides
 
-    async def commit(self, data: bytes, ttl: float) -> bool:
-        """COMMIT; was it stored? Refused, the lease is somebody else's or the key was forgotten."""
+    async def commit(self, data: bytes, ttl: float) -> bool | None:
+        """COMMIT; was it stored? None: nobody knows.
+
+        Refused, the lease is somebody else's or the key was forgotten.
+        """
         self.state = ClaimState.SETTLED
         send = self._store.commit
-        args = self._key, self._token, self._base, data, ttl
+        args = self.key, self._token, self._base, data, ttl
         try:
             stored = await send(*args, max(self._policy.lease, self._policy.op_timeout))
         except asyncio.CancelledError:
@@ -211,15 +226,13 @@ class Claim:
             raise
         if stored is None:
             await self._release()
-        return bool(stored)
+        return stored
 
     async def fail(self, data: bytes, ttl: float) -> None:
         """FAIL: tell everybody who waits, and for `ttl` seconds everybody who asks."""
         self.state = ClaimState.SETTLED
         try:
-            told = await self._store.fail(
-                self._key, self._token, data, ttl, self._policy.op_timeout
-            )
+            told = await self._store.fail(self.key, self._token, data, ttl, self._policy.op_timeout)
         except asyncio.CancelledError:
             await self._release()
             raise
@@ -238,21 +251,26 @@ class Claim:
             raise
 
     async def _release(self) -> None:
-        await self._store.release(self._key, self._token, self._policy.op_timeout)
+        await self._store.release(self.key, self._token, self._policy.op_timeout)
 
 
 class _Renewals:
-    """When the lease that we wait for last showed a sign of life."""
+    """When the lease that we wait for last showed a sign of life.
+
+    A reply that was sent for at `asked` and read at `now` with `left` seconds tells that the lease
+    ends between `asked + left` and `now + left`. Only a later end than was possible before is a
+    renewal: a slow reply or a busy loop is none.
+    """
 
     def __init__(self, wait: Wait, now: float) -> None:
         self._token, self._ends, self._sign = wait.token, now + wait.left, now
 
-    def silence(self, wait: Wait, now: float) -> float:
+    def silence(self, wait: Wait, asked: float, now: float) -> float:
         """Seconds without a renewal or a new leader."""
         ends = now + wait.left
-        if wait.token != self._token or ends > self._ends + 0.01:
-            self._sign = now
-        self._token, self._ends = wait.token, ends
+        if wait.token != self._token or asked + wait.left > self._ends:
+            self._token, self._ends, self._sign = wait.token, ends, now
+        self._ends = min(self._ends, ends)
         return now - self._sign
 
 

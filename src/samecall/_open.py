@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from samecall._errors import ConfigurationError
 from samecall._memory import MemoryStore
 from samecall._ports import LeaseStore
 
-__all__ = ["SCHEMES", "open_store"]
+__all__ = ["SCHEMES", "is_store", "open_store"]
 
 _REDIS = ("redis", "rediss", "redis+unix", "valkey", "valkeys", "valkey+unix")
 SCHEMES = ("memory", *_REDIS, "embedded")
@@ -24,7 +23,7 @@ def open_store(
     """
     if isinstance(url_or_store, str):
         return _open_url(url_or_store, entries, size)
-    if all(hasattr(url_or_store, name) for name in ("acquire", "commit", "listen", "forget")):
+    if is_store(url_or_store):
         store: LeaseStore = url_or_store  # type: ignore[assignment]
         return (lambda: store), type(store).__name__
     if type(url_or_store).__module__.partition(".")[0] in ("redis", "valkey"):
@@ -35,6 +34,12 @@ def open_store(
         "url_or_store takes a URL, a samecall store or a redis.asyncio client; "
         f"got {type(url_or_store).__name__}"
     )
+
+
+def is_store(thing: object) -> bool:
+    """Whether this is a `LeaseStore` that somebody made, and not its class."""
+    names = ("acquire", "commit", "listen", "forget")
+    return not isinstance(thing, type) and all(hasattr(thing, name) for name in names)
 
 
 def _open_url(url: str, entries: int, size: int) -> tuple[Callable[[], LeaseStore], str]:
@@ -58,6 +63,9 @@ def _open_url(url: str, entries: int, size: int) -> tuple[Callable[[], LeaseStor
 
 
 def _without_login(url: str) -> str:
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=place, query="").geturl()
+    # by hand: what is wrong with a URL may be just that a parser takes its password for a path
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.replace("+", "").replace("-", "").isalnum():
+        scheme, separator, rest = "", "", url
+    place = rest.rpartition("@")[2]
+    return scheme + separator + place.partition("?")[0].partition("#")[0]

@@ -5,121 +5,54 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from samecall._calling import Till
 from samecall._entry import (
     Entry,
     Freshness,
     Key,
     Kind,
     Payload,
-    Policy,
     encode_entry,
     freshness,
     new_stamp,
 )
-from samecall._errors import DeadlineExceeded, Unstorable
+from samecall._errors import Unstorable
 from samecall._failopen import FailOpenStore
-from samecall._flight import Flight, Flights
+from samecall._flight import Flight, Flights, Phase
 from samecall._lease import Claim, ClaimState
 from samecall._memory import MemoryStore
+from samecall._outcome import (
+    COUNTED,
+    Counters,
+    Crashed,
+    Found,
+    Grounded,
+    Outcome,
+    Request,
+    Unstored,
+)
 from samecall._ports import (
+    SEEN_ANY,
     SEEN_NOTHING,
     CallAnswered,
     Clock,
-    Codec,
     ErrorRecord,
     Event,
     Failure,
-    ProviderCalled,
     Reach,
 )
 
-__all__ = ["Counters", "Crashed", "Found", "Grounded", "Outcome", "Request", "Room", "Unstored"]
+__all__ = ["Room"]
 
 _ERRORS_KEPT = 256
-_COUNTED = {
-    "l1": "l1_hits",
-    "l2": "l2_hits",
-    "coalesced_local": "coalesced_local",
-    "coalesced_remote": "coalesced_remote",
-}
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """One caller's question; `seen` grows as the caller refuses what it is given."""
-
-    key: Key
-    call: Callable[[], Awaitable[Any]]
-    policy: Policy
-    codec: Codec[Any]
-    seen: bytes = SEEN_NOTHING
-    began: float = 0.0
-    refusals: int = 0
-
-    def refuse(self, stamp: bytes) -> None:
-        """This caller does not take the entry with this stamp."""
-        self.seen = stamp
-        self.refusals += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An entry answers. `live`: the call's own result, for the caller whose call it was."""
-
-    entry: Entry
-    how: str
-    owner: Request | None = None
-    live: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unstored:
-    """The call answered, and its answer has no stored form."""
-
-    live: Any
-    owner: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Crashed:
-    """The call raised."""
-
-    error: BaseException
-    failure: Failure
-    owner: Request | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grounded:
-    """The flight was ended from outside (abandoned, closed): ask again."""
-
-
-Outcome = Found | Unstored | Crashed | Grounded
-
-
-@dataclass(slots=True)
-class Counters:
-    """What `Cache.statistics` adds up; one per event loop, so that threads do not race."""
-
-    calls: int = 0
-    l1_hits: int = 0
-    l2_hits: int = 0
-    coalesced_local: int = 0
-    coalesced_remote: int = 0
-    provider_calls: int = 0
-    provider_errors: int = 0
-    stored: int = 0
-    uncached: int = 0
-    streams: int = 0
-    undecodable: int = 0
-    store_faults: int = 0
+_Settle = Callable[[Claim], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -135,26 +68,73 @@ class Room:
     bulkhead: asyncio.Semaphore
     report: Callable[[str], None]
     observed: bool = False
-    flights: Flights[Outcome] = field(default_factory=lambda: Flights[Outcome](_ended))
+    home: object = None
+    flights: Flights[Outcome] = field(init=False)
+    till: Till = field(init=False)
     errors: OrderedDict[bytes, BaseException] = field(default_factory=OrderedDict)
 
-    # --- a flight ----------------------------------------------------------------------------------
+    def __post_init__(self) -> None:
+        self.flights = Flights[Outcome](_ended, self.home)
+        self.till = Till(self.clock, self.emit, self.counters, self.report)
+
+    # --- who flies ---------------------------------------------------------------------------------
+
+    def at_hand(self, request: Request) -> Outcome | None:
+        """What answers without a flight."""
+        entry = self.look(request)
+        return None if entry is None else Found(entry, "l1")
+
+    async def board(self, request: Request) -> Outcome | None:
+        """The outcome of the flight for this request, joined or started; None: `wait` is over."""
+        flight = self._joinable(request)
+        owner = flight is None
+        if flight is None:
+            flight = self.flights.start(
+                (request.key, request.seen),
+                request.key,
+                lambda flight: self.fly(flight, request),
+                abandon=request.policy.on_abandon == "abandon",
+            )
+        return await self.flights.wait(flight, request.policy.wait, owner=owner)
+
+    def _joinable(self, request: Request) -> Flight[Outcome] | None:
+        flight = self.flights.find((request.key, request.seen))
+        if flight is not None and (flight.outcome is None or self._suits(flight.outcome, request)):
+            return flight
+        # Who takes nothing that is there joins whoever is calling; and with no store to tell
+        # flights of one key apart, everybody does.
+        flight = self.flights.leader(request.key)
+        if flight is not None and (request.seen != SEEN_NOTHING or flight.phase is Phase.ALONE):
+            return flight
+        return None
+
+    def _suits(self, outcome: Outcome, request: Request) -> bool:
+        """Whether an answer that is being stored already answers one who asks only now."""
+        return (
+            isinstance(outcome, Found)
+            and request.seen != SEEN_ANY
+            and freshness(outcome.entry, request.policy, self.clock.now()) is Freshness.FRESH
+        )
 
     async def fly(self, flight: Flight[Outcome], request: Request) -> None:
         """Look again, ask the store once, then follow or lead."""
-        entry = self.look(request)
-        if entry is not None:
-            flight.land(Found(entry, "l1"))
+        found = self.at_hand(request)
+        if found is not None:
+            flight.land(found)
             return
         claim = Claim(
-            self.store, request.key, request.policy, request.seen, self.clock, self.emit
-        )
+            self.store, request.key, request.policy, request.seen, self.clock, self.emit,
+            lambda: flight.enter(Phase.FOLLOWING),
+        )  # fmt: skip
         try:
             entry = await claim.resolve()
             if entry is not None:
                 self._keep(flight, request.key, entry)
                 flight.land(Found(entry, "coalesced_remote" if claim.waited else "l2"))
+            elif claim.state is ClaimState.ALONE:
+                await self._lead_alone(flight, request, claim)
             else:
+                flight.enter(Phase.LEADING)
                 await self._lead(flight, request, claim)
         finally:
             await claim.close()
@@ -164,99 +144,104 @@ class Room:
         if self.l1 is None or request.seen != SEEN_NOTHING:
             return None
         entry = self.l1.look(request.key)
-        if entry is None or freshness(entry, request.policy, self.clock.now()) is not Freshness.FRESH:
+        if (
+            entry is None
+            or freshness(entry, request.policy, self.clock.now()) is not Freshness.FRESH
+        ):
             return None
         return entry
 
+    # --- who leads ---------------------------------------------------------------------------------
+
+    async def _lead_alone(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
+        other = self.flights.leader(request.key)
+        if other is not None:  # begun under another slot; without a store only we two can agree
+            outcome = await self.flights.wait(other, None)
+            if outcome is not None:
+                flight.land(outcome)
+            return
+        flight.enter(Phase.ALONE)
+        await self._lead(flight, request, claim)
+
     async def _lead(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
-        flight.leading = True
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(claim.renewed())
-            if claim.state is ClaimState.ALONE:
-                await stack.enter_async_context(self.bulkhead)
+        async with claim.renewed():
+            settle = await self._call(flight, request)
+            if settle is not None:
+                await settle(claim)
+
+    async def _call(self, flight: Flight[Outcome], request: Request) -> _Settle | None:
+        """Call, and land; what is left to do is to tell the store."""
+        # a call made inside another's call has its place: it must not wait for a second one
+        bounded = flight.phase is Phase.ALONE and not flight.nested
+        async with self.bulkhead if bounded else nullcontext():
             began = self.clock.now()
             try:
-                value = await self._pay(request)
-            except Exception as error:
-                crashed = Crashed(error, self._explain(request, error), request)
+                value = await self.till.pay(request)
             except asyncio.CancelledError as error:
-                if flight.task is not None and flight.task.cancelling():
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
                     raise
                 # the call cancelled itself: that is its caller's affair and nobody else's
-                crashed = Crashed(error, Failure(Reach.OWN, ErrorRecord("CancelledError", "")), request)
+                crashed = self.till.crashed(request, error)
+            except BaseException as error:  # noqa: BLE001 - its owner gets it
+                crashed = self.till.crashed(request, error)
             else:
-                self._paid(request, began, None)
-                await self._answer(flight, request, claim, value, self.clock.now() - began)
-                return
-        self._paid(request, began, crashed.failure.record.class_name)
-        await self._crash(flight, request, claim, crashed)
+                self.till.paid(request, began, None)
+                return self._answer(flight, request, value, self.clock.now() - began)
+        self.till.paid(request, began, crashed.failure.record.class_name)
+        return self._crash(flight, request, crashed)
 
-    async def _pay(self, request: Request) -> Any:
-        # a task of its own, so that a call that ignores its cancellation holds up nobody
-        self.counters.provider_calls += 1
-        task = asyncio.get_running_loop().create_task(_await(request.call))
-        task.add_done_callback(_retrieve)
-        try:
-            done, _ = await asyncio.wait({task}, timeout=request.policy.deadline)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        if not done:
-            task.cancel()
-            raise DeadlineExceeded(
-                f"the call had no answer within the deadline of {request.policy.deadline:g} s"
-            )
-        return task.result()
+    # --- what becomes of it ------------------------------------------------------------------------
 
-    def _explain(self, request: Request, error: BaseException) -> Failure:
-        failure = request.codec.explain(error)
-        if isinstance(error, DeadlineExceeded):
-            return Failure(Reach.PROCESS, failure.record)
-        if not request.policy.share_errors:
-            return Failure(Reach.OWN, failure.record)
-        return failure
-
-    def _paid(self, request: Request, began: float, error: str | None) -> None:
-        self.counters.provider_errors += error is not None
-        self.emit(ProviderCalled(request.key, self.clock.now() - began, error))
-
-    async def _answer(
-        self, flight: Flight[Outcome], request: Request, claim: Claim, value: Any, cost: float
-    ) -> None:
+    def _answer(
+        self, flight: Flight[Outcome], request: Request, value: Any, cost: float
+    ) -> _Settle | None:
         policy = request.policy
+        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
         try:
             payload = request.codec.encode(value)
-        except Unstorable as error:
+            entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
             flight.land(Unstored(value, request))
-            self.report(str(error))
-            return
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
-        entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
+            unnamed = "" if isinstance(error, Unstorable) else f"{type(error).__name__}: "
+            self.report(f"{unnamed}{error}")
+            return None
+        found = Found(entry, "coalesced_local", request, value)
         if len(data) > policy.max_entry:
-            flight.land(Found(entry, "coalesced_local", request, value))
+            flight.land(found)
             self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
-            return
+            return None
         self._keep(flight, request.key, entry)
-        flight.land(Found(entry, "coalesced_local", request, value))
-        if not flight.detached and await claim.commit(data, ttl):
-            self.counters.stored += 1
+        flight.land(found, stays=True)
+        return lambda claim: self._commit(flight, claim, data, ttl)
 
-    async def _crash(
-        self, flight: Flight[Outcome], request: Request, claim: Claim, crashed: Crashed
-    ) -> None:
+    async def _commit(self, flight: Flight[Outcome], claim: Claim, data: bytes, ttl: float) -> None:
+        if flight.detached:
+            return
+        stored = await claim.commit(data, ttl)
+        self.counters.stored += stored is True
+        if stored is False and self.l1 is not None and self.l1 is not self.store.store:
+            self.l1.drop(claim.key)  # forgotten elsewhere, or another generation is there
+
+    def _crash(self, flight: Flight[Outcome], request: Request, crashed: Crashed) -> _Settle | None:
         failure, policy = crashed.failure, request.policy
-        ttl = max(policy.error_ttl, min(failure.record.retry_after or 0.0, policy.retry_after_cap))
         if failure.reach is not Reach.FLEET or policy.error_ttl == 0:
             flight.land(crashed)
-            return
-        if failure.completion is not None:
-            kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
-        else:
-            kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-        entry, data = self._seal(request.key, kind, payload, ttl, 0.0)
-        self._remember(entry.stamp, crashed.error)
+            return None
+        ttl = max(policy.error_ttl, min(failure.record.retry_after or 0.0, policy.retry_after_cap))
+        try:
+            if failure.completion is not None:
+                kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
+            else:
+                kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
+            entry, data = self._seal(request.key, kind, payload, ttl, 0.0)
+        except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
+            flight.land(crashed)
+            self.report(f"{crashed.failure.record.class_name} cannot be shared: {fault}")
+            return None
+        self._remember(entry.stamp, crashed.told, ttl)
         flight.land(crashed)
-        await claim.fail(data, ttl)
+        return lambda claim: claim.fail(data, ttl)
 
     def _seal(
         self, key: Key, kind: Kind, payload: Payload, ttl: float, cost: float
@@ -266,48 +251,49 @@ class Room:
         return msgspec.structs.replace(entry, size=len(data)), data
 
     def _keep(self, flight: Flight[Outcome], key: Key, entry: Entry) -> None:
-        if self.l1 is None or self.l1 is self.store.store or flight.detached:
+        if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:
             return
-        if entry.kind is Kind.VALUE:
-            self.l1.keep(key, entry, entry.size, self.clock.now() + self.l1_ttl)
+        if flight.detached:
+            return
+        self.l1.keep(key, entry, entry.size, self.clock.now() + self.l1_ttl)
+        if flight.detached:  # looked at again: another thread may have forgotten just now
+            self.l1.drop(key)
 
-    def _remember(self, stamp: bytes, error: BaseException) -> None:
+    def _remember(self, stamp: bytes, error: BaseException, ttl: float) -> None:
         # who asks again in this process within the error window gets the provider's own exception
         self.errors[stamp] = error
         if len(self.errors) > _ERRORS_KEPT:
             self.errors.popitem(last=False)
+        asyncio.get_running_loop().call_later(ttl + 1.0, self.errors.pop, stamp, None)
 
-    # --- what callers are told of themselves -------------------------------------------------------
+    # --- what is counted ---------------------------------------------------------------------------
 
-    def answered(self, request: Request, how: str, answer: object) -> object:
+    def answered(self, request: Request, answer: object) -> object:
         """Count one answered call, and hand its answer on."""
-        if how in _COUNTED:
-            name = _COUNTED[how]
-            setattr(self.counters, name, getattr(self.counters, name) + 1)
-        self.observe(request, how, None)
+        name = COUNTED[request.how]
+        setattr(self.counters, name, getattr(self.counters, name) + 1)
+        if self.observed:
+            self._observe(request, None)
         return answer
 
-    def observe(self, request: Request, how: str, error: str | None) -> None:
-        """Tell the observers, if there are any, how a call ended."""
+    def failed(self, request: Request, error: BaseException) -> None:
+        """Count one call that ends with an exception, its cancellation included."""
+        self.counters.errors += 1
         if self.observed:
-            self.emit(CallAnswered(request.key, how, self.clock.now() - request.began, error))
+            self._observe(request, type(error).__name__)
+
+    def _observe(self, request: Request, error: str | None) -> None:
+        took = self.clock.now() - request.began
+        self.emit(CallAnswered(request.key, request.how, took, error))
 
     async def aclose(self, grace: float) -> None:
         """Let answers be stored, release what is open, close the store."""
         await self.flights.aclose(grace)
-        await self.store.aclose()
+        await self.store.aclose(grace)
 
 
 def _ended(error: BaseException | None) -> Outcome:
     if error is None:
         return Grounded()
-    return Crashed(error, Failure(Reach.PROCESS, ErrorRecord(type(error).__name__, str(error))))
-
-
-async def _await(call: Callable[[], Awaitable[Any]]) -> Any:
-    return await call()
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+    failure = Failure(Reach.PROCESS, ErrorRecord(type(error).__name__, str(error)))
+    return Crashed(error, error, failure)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
+import threading
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 import msgspec
@@ -15,6 +17,7 @@ from samecall._entry import Policy
 from samecall._errors import SamecallWarning
 from samecall._failopen import FailOpenStore
 from samecall._memory import MemoryStore
+from samecall._outcome import Counters
 from samecall._ports import (
     CallUncached,
     Clock,
@@ -24,7 +27,7 @@ from samecall._ports import (
     Observer,
     StoreFaulted,
 )
-from samecall._room import Counters, Room
+from samecall._room import Room
 
 __all__ = ["Rooms", "Statistics"]
 
@@ -36,8 +39,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
     Every call is counted in `calls` and, once answered, in one of `l1_hits`, `l2_hits`,
     `coalesced_local` (joined a flight of this process), `coalesced_remote` (waited for another
-    process), or it was itself one of the `provider_calls` (calls handed to the provider; reasks
-    inside one call are not told apart). `uncached` counts what could not be keyed or stored;
+    process), `led` (its own call answered), or `errors` (it ended with an exception, whose ever,
+    its cancellation included). `provider_calls` are those handed to the provider (reasks inside
+    one call are not told apart); a call whose callers have all gone is among them and in no
+    other count. `uncached` counts what could not be keyed or stored;
     `streams` the streaming calls that passed through. `flights` and `callers_waiting` are now.
     """
 
@@ -46,6 +51,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     l2_hits: int = 0
     coalesced_local: int = 0
     coalesced_remote: int = 0
+    led: int = 0
+    errors: int = 0
     provider_calls: int = 0
     provider_errors: int = 0
     stored: int = 0
@@ -68,9 +75,12 @@ class Rooms:
     l1_ttl: float
     clock: Clock
     observers: Sequence[Observer]
+    borrowed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _rooms: dict[asyncio.AbstractEventLoop, Room] = field(default_factory=dict)
     _left: list[object] = field(default_factory=list)
-    _counters: list[Counters] = field(default_factory=list)
+    _counters: dict[asyncio.AbstractEventLoop, Counters] = field(default_factory=dict)
+    _past: Counters = field(default_factory=Counters)
     _warned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -83,9 +93,11 @@ class Rooms:
         return room if room is not None else self._furnish(loop)
 
     def _furnish(self, loop: asyncio.AbstractEventLoop) -> Room:
-        for old in [old for old in self._rooms if old.is_closed()]:
-            del self._rooms[old]
-        counters = Counters()
+        with self._lock:
+            for old in [old for old in self._counters if old.is_closed()]:
+                self._rooms.pop(old, None)
+                self._past = _sum((self._past, self._counters.pop(old)))
+            counters = self._counters.setdefault(loop, Counters())
 
         def emit(event: Event) -> None:
             counters.store_faults += isinstance(event, StoreFaulted)
@@ -93,7 +105,7 @@ class Rooms:
             self.tell(event)
 
         room = Room(
-            store=FailOpenStore(self.open(), emit, self.where),
+            store=FailOpenStore(self.open(), emit, self.where, borrowed=self.borrowed),
             l1=self.l1,
             l1_ttl=self.l1_ttl,
             clock=self.clock,
@@ -102,9 +114,10 @@ class Rooms:
             bulkhead=asyncio.Semaphore(self.policy.bulkhead),
             report=self.report_uncached,
             observed=bool(self.observers),
+            home=self,
         )
-        self._rooms[loop] = room
-        self._counters.append(counters)
+        with self._lock:
+            self._rooms[loop] = room
         return room
 
     def tell(self, event: Event) -> None:
@@ -112,9 +125,8 @@ class Rooms:
         for observer in self.observers:
             try:
                 observer.on_event(event)
-            except Exception as error:  # an observer must never cost an answer
-                message = f"observer {type(observer).__name__} raised {type(error).__name__}"
-                warnings.warn(message, SamecallWarning, stacklevel=2)
+            except Exception as error:  # noqa: BLE001 - an observer must never cost an answer
+                _warn(f"observer {type(observer).__name__} raised {type(error).__name__}")
 
     def report_uncached(self, reason: str) -> None:
         """Count a call or an answer that cannot be cached; warn once per reason."""
@@ -122,7 +134,7 @@ class Rooms:
         self.tell(CallUncached(reason))
         if reason not in self._warned and len(self._warned) < _WARNINGS:
             self._warned.add(reason)
-            warnings.warn(f"not cached: {reason}", SamecallWarning, stacklevel=3)
+            _warn(f"not cached: {reason}")
 
     def detach(self, keys: Callable[[Hashable], bool]) -> None:
         """Flights of these keys keep nothing from now on, in every loop of this process."""
@@ -130,31 +142,46 @@ class Rooms:
             room.flights.detach(keys)
 
     def __iter__(self) -> Iterator[Room]:
-        return iter(tuple(self._rooms.values()))
+        with self._lock:
+            return iter(tuple(self._rooms.values()))
 
     def statistics(self) -> Statistics:
         """The sums over all loops, those that have ended included."""
-        sums = {
-            item.name: sum(getattr(counters, item.name) for counters in tuple(self._counters))
-            for item in fields(Counters)
-        }
+        with self._lock:
+            sums = _sum((self._past, *self._counters.values()))
         now = [room.flights.statistics() for room in self]
         return Statistics(
-            **sums,
+            **dataclasses.asdict(sums),
             flights=sum(flights.flights for flights in now),
             callers_waiting=sum(flights.callers_waiting for flights in now),
         )
 
     async def aclose(self) -> None:
         """End the room of the running loop in good order; a later call makes a new one."""
-        room = self._rooms.pop(asyncio.get_running_loop(), None)
+        with self._lock:
+            room = self._rooms.pop(asyncio.get_running_loop(), None)
         if room is not None:
             await room.aclose(self.policy.op_timeout)
 
     def after_fork(self) -> None:
         """The child shares the parent's sockets and selectors: leave them alone, for ever."""
         self._left.append(self._rooms)
-        self._rooms = {}
+        self._lock = threading.Lock()  # a thread that is not here may have held the old one
+        self._rooms, self._counters, self._past = {}, {}, Counters()
+
+
+def _sum(counters: Iterable[Counters]) -> Counters:
+    every = tuple(counters)
+    return Counters(
+        **{item.name: sum(getattr(one, item.name) for one in every) for item in fields(Counters)}
+    )
+
+
+def _warn(message: str) -> None:
+    try:
+        warnings.warn(message, SamecallWarning, stacklevel=4)
+    except SamecallWarning as error:  # warnings are errors here; no answer is lost for one
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 _all: weakref.WeakSet[Rooms] = weakref.WeakSet()

@@ -1,7 +1,7 @@
-"""One question of the fidelity table, asked in this process or as a process of its own.
+"""One question of the fidelity table, asked in this process or in another.
 
-As a program: `python fidelity_ask.py CASE PROVIDER_URL STORE_URL` prints `asking`, then the
-pickled answer in base64.
+As a program it asks what its standard input tells it, a line `CASE PROVIDER STORE NAMESPACE` each,
+and prints how the answer came and the pickled answer in base64.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from samecall.instructor import cached
 
 @asynccontextmanager
 async def bare_client(case: Case, url: str) -> AsyncIterator[instructor.AsyncInstructor]:
-    async with openai.AsyncOpenAI(api_key="k", base_url=url, max_retries=0) as sdk:
+    # plain HTTP: reading the certificates would take most of the time of the table
+    http = openai.DefaultAsyncHttpxClient(verify=False)
+    async with openai.AsyncOpenAI(
+        api_key="k", base_url=url, max_retries=0, http_client=http
+    ) as sdk:
         yield instructor.from_openai(sdk, mode=case.mode, model="stub-1")
 
 
@@ -49,12 +53,20 @@ def settled(case: Case, value: Any) -> Any:
     return list(value) if case.mode is instructor.Mode.PARALLEL_TOOLS else value
 
 
-async def main(name: str, url: str, store: str) -> None:
-    async with Cache(store) as cache:
-        print("asking", flush=True)
-        answer = await ask(BY_NAME[name], url, cache)
-    print(base64.b64encode(pickle.dumps(answer)).decode(), flush=True)
+async def answer(name: str, url: str, store: str, namespace: str) -> None:
+    async with Cache(store, namespace=namespace, l1=None) as cache:
+        pair = await ask(BY_NAME[name], url, cache)
+        counts = cache.statistics()
+    how = next(
+        how for how in ("provider_calls", "l2_hits", "coalesced_remote") if getattr(counts, how)
+    )
+    print(how, base64.b64encode(pickle.dumps(pair)).decode(), flush=True)
+
+
+async def main() -> None:
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        await answer(*line.split())
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    asyncio.run(main())

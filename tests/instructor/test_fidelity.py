@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,8 @@ from fidelity_ask import ask, bare_client, question, settled
 from fidelity_cases import CASES, Case
 from fidelity_stub import Stub
 from pydantic import BaseModel
-
-from samecall import Cache
+from redis.asyncio import Redis
+from samecall import Cache, Policy
 
 Answer = tuple[Any, Any]
 
@@ -28,51 +29,108 @@ class Two:
     calls: int
 
 
-async def by_a_miss(case: Case, stub: Stub) -> Two:
+class Fleet:
+    """Where a question can be asked: the provider, the shared store, the other process."""
+
+    def __init__(self, stub: Stub, redis_url: str, other: Any) -> None:
+        self.stub = stub
+        self.redis_url = redis_url
+        self.other = other
+        self.namespace = f"fidelity-{secrets.token_hex(6)}"
+
+    async def ask_elsewhere(self, case: Case) -> tuple[str, Answer]:
+        """(how the answer came, the answer) of the other process."""
+        how, answer = await self.other.ask(case.name, self.stub.url, self.redis_url, self.namespace)
+        return how, answer
+
+    def shared(self) -> Cache:
+        return Cache(self.redis_url, namespace=self.namespace, policy=Policy(op_timeout=30))
+
+
+@pytest.fixture
+def fleet(stub: Stub, redis_url: str, other: Any) -> Fleet:
+    return Fleet(stub, redis_url, other)
+
+
+async def by_a_miss(case: Case, fleet: Fleet) -> Two:
     """Two calls that have nothing in common."""
     async with Cache() as one, Cache() as two:
-        return Two(await ask(case, stub.url, one), await ask(case, stub.url, two), 2)
+        return Two(await ask(case, fleet.stub.url, one), await ask(case, fleet.stub.url, two), 2)
 
 
-async def by_an_l1_hit(case: Case, stub: Stub) -> Two:
+async def by_an_l1_hit(case: Case, fleet: Fleet) -> Two:
     async with Cache() as cache:
-        led = await ask(case, stub.url, cache)
+        led = await ask(case, fleet.stub.url, cache)
         await stored(cache)
-        other = await ask(case, stub.url, cache)
+        other = await ask(case, fleet.stub.url, cache)
         assert cache.statistics().l1_hits == 1
         return Two(led, other, 1)
 
 
-async def by_a_follower(case: Case, stub: Stub) -> Two:
+async def by_a_follower(case: Case, fleet: Fleet) -> Two:
     async with Cache() as cache:
-        stub.gate.clear()
-        led = asyncio.create_task(ask(case, stub.url, cache))
-        other = asyncio.create_task(ask(case, stub.url, cache))
+        fleet.stub.gate.clear()
+        led = asyncio.create_task(ask(case, fleet.stub.url, cache))
+        other = asyncio.create_task(ask(case, fleet.stub.url, cache))
         while cache.statistics().callers_waiting < 2:
             await asyncio.sleep(0)
-        await stub.asked.wait()
-        stub.gate.set()
+        await fleet.stub.asked.wait()
+        fleet.stub.gate.set()
         return Two(await led, await other, 1)
 
 
-WAYS: list[Callable[[Case, Stub], Awaitable[Two]]] = [by_a_miss, by_an_l1_hit, by_a_follower]
+async def by_an_l2_hit_elsewhere(case: Case, fleet: Fleet) -> Two:
+    """Led here, kept in Redis, read by another process."""
+    async with fleet.shared() as cache:
+        led = await ask(case, fleet.stub.url, cache)
+        await stored(cache)
+        how, other = await fleet.ask_elsewhere(case)
+    assert how == "l2_hits"
+    return Two(led, other, 1)
 
 
-async def stored(cache: Cache) -> None:
-    """Return when the answer is in the store: it is committed after its caller has it."""
-    while cache.statistics().flights:
+async def by_a_follower_elsewhere(case: Case, fleet: Fleet) -> Two:
+    """Led here while another process waits for it."""
+    async with fleet.shared() as cache, Redis.from_url(fleet.redis_url) as redis:
+        fleet.stub.gate.clear()
+        led = asyncio.create_task(ask(case, fleet.stub.url, cache))
+        await fleet.stub.asked.wait()
+        other = asyncio.create_task(fleet.ask_elsewhere(case))
+        while not await redis.pubsub_channels(f"*{fleet.namespace}*"):
+            assert not other.done(), await other
+        fleet.stub.gate.set()
+        how, followed = await other
+        assert how == "coalesced_remote"
+        return Two(await led, followed, 1)
+
+
+WAYS: list[Callable[[Case, Fleet], Awaitable[Two]]] = [
+    by_a_miss,
+    by_an_l1_hit,
+    by_a_follower,
+    by_an_l2_hit_elsewhere,
+    by_a_follower_elsewhere,
+]
+
+
+async def stored(cache: Cache, count: int = 1) -> None:
+    """Return when so many answers are stored, which comes after their callers have them."""
+    for _ in range(100_000):
+        if cache.statistics().stored >= count:
+            return
         await asyncio.sleep(0)
+    raise AssertionError("nothing was stored")
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 async def test_a_hit_equals_a_miss(
-    case: Case, way: Callable[[Case, Stub], Awaitable[Two]], stub: Stub
+    case: Case, way: Callable[[Case, Fleet], Awaitable[Two]], fleet: Fleet
 ) -> None:
     """Equal by ==, of one class, with the provider's own completion, and of one's own."""
-    two = await way(case, stub)
+    two = await way(case, fleet)
     (value, raw), (other, other_raw) = two.led, two.other
-    assert stub.calls[case.name] == two.calls
+    assert fleet.stub.calls[case.name] == two.calls
     assert other == value
     assert type(other) is type(value)
     assert other_raw == raw

@@ -38,6 +38,7 @@ class Job:
         script: Script | None,
         keys: tuple[str, ...],
         args: Command,
+        *,
         settles: bool,
     ) -> None:
         self.script = script
@@ -123,7 +124,7 @@ class Lane:
         """Queue one job for the next batch; the future has its reply or a `StoreError`."""
         if self._closed:
             raise StoreError("this store is closed")
-        job = Job(script, keys, args, settles)
+        job = Job(script, keys, args, settles=settles)
         self._queue.append(job)
         if self._task is None:
             self._start()
@@ -220,6 +221,8 @@ class Lane:
     async def aclose(self, limit: float) -> None:
         """Give what is under way `limit` seconds, then close the connection."""
         self._closed = True
+        if self._task is not None and self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = None  # its loop has ended, and so has it
         if self._task is not None:
             await asyncio.wait([self._task], timeout=limit)
         if self._task is not None:

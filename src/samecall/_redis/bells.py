@@ -7,56 +7,21 @@ once its channel is subscribed anew, so that its owner looks for itself.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from samecall._errors import StoreError
+from samecall._redis.bell import RedisBell
 from samecall._redis.link import Command, Connection, Link, explain, pack
 from samecall._redis.overdue import Alarm
 
-__all__ = ["RedisBell", "Switchboard"]
+__all__ = ["Switchboard"]
 
 _LINGER = 1.0  # an unused subscription stays for this long: the next bell may want it
 _HEARTBEAT = 10.0
 _BACKOFF = (0.05, 1.0)
 _NAMES_PER_COMMAND = 1000
-_RINGS_KEPT = 4  # rings are hints: of a pile the newest do
-
-
-class RedisBell:
-    """Rings for one listener; see `_ports.Bell`."""
-
-    __slots__ = ("_board", "_rings", "_waiter", "entered")
-
-    def __init__(self, board: Switchboard) -> None:
-        self._board = board
-        self._rings: deque[bytes] = deque(maxlen=_RINGS_KEPT)
-        self._waiter: asyncio.Future[None] | None = None
-        self.entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def ring(self, message: bytes) -> None:
-        self._rings.append(message)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self, timeout: float) -> bytes | None:
-        """The next message, b"" for "look again", None after `timeout` seconds."""
-        if not self._rings:
-            self._board.ensure()
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(timeout, self._wake)
-            try:
-                await self._waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        return self._rings.popleft() if self._rings else None
 
 
 class _Channel:
@@ -99,7 +64,7 @@ class Switchboard:
         """A bell on the channel `name`, entered once the server has confirmed it."""
         if self._closed:
             raise StoreError("this store is closed")
-        bell = RedisBell(self)
+        bell = RedisBell(self.ensure)
         channel = self._channels.setdefault(name, _Channel())
         channel.bells.add(bell)
         try:
@@ -119,7 +84,8 @@ class Switchboard:
 
     def ensure(self) -> None:
         """See to it that somebody reads."""
-        if self._task is None and not self._closed:
+        # done, and its callback still due: who was rung by its end may be here before
+        if (self._task is None or self._task.done()) and not self._closed:
             loop = asyncio.get_running_loop()
             self._task = asyncio.Task(self._run(), loop=loop, name="samecall-redis-bells")
             self._task.add_done_callback(self._ended)
@@ -135,13 +101,13 @@ class Switchboard:
                 delay = _BACKOFF[0]
                 await self._serve(connection)
             except StoreError as error:
+                self._refuse(error)
+            finally:
                 await self._link.drop()
-                self._lost(error)
-            await asyncio.sleep(_BACKOFF[0])  # a hurry shortens the wait, but not below this
             if self._channels:
+                await asyncio.sleep(_BACKOFF[0])  # a hurry shortens the wait, but not below this
                 await self._pause(delay)
             delay = min(2 * delay, _BACKOFF[1])
-        await self._link.drop()
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -170,8 +136,15 @@ class Switchboard:
             self._alarm, self._owed = None, 0
             if self._writing is not None:
                 self._writing.cancel()
-            for channel in self._channels.values():
-                channel.asked = channel.live = False
+            self._deafened()
+
+    def _deafened(self) -> None:
+        # once, at the loss; while attempts to come back fail nobody is woken
+        for channel in self._channels.values():
+            if channel.live:
+                for bell in channel.bells:
+                    bell.ring(b"")
+            channel.asked = channel.live = False
 
     def _hear(self, message: Any) -> None:
         match message:
@@ -200,12 +173,10 @@ class Switchboard:
             else:
                 bell.entered.set_result(None)
 
-    def _lost(self, error: StoreError) -> None:
+    def _refuse(self, error: StoreError) -> None:
         for channel in self._channels.values():
             for bell in channel.bells:
-                if bell.entered.done():
-                    bell.ring(b"")
-                else:
+                if not bell.entered.done():
                     bell.entered.set_exception(type(error)(*error.args))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -215,7 +186,7 @@ class Switchboard:
             return
         self._task = None
         if task.cancelled() or error is not None:
-            self._lost(StoreError(f"the bells were ended: {error or 'their loop is closing'}"))
+            self._refuse(StoreError(f"the bells were ended: {error or 'their loop is closing'}"))
         elif self._channels:
             self.ensure()  # somebody came in while the task was on its way out
 
@@ -290,10 +261,11 @@ class Switchboard:
             self._sweeper.cancel()
         if self._task is not None:
             task, self._task = self._task, None
-            task.cancel()
-            await asyncio.wait([task])
+            if task.get_loop() is asyncio.get_running_loop():
+                task.cancel()
+                await asyncio.wait([task])
         await self._link.drop()
-        self._lost(StoreError("this store is closed"))
+        self._refuse(StoreError("this store is closed"))
 
 
 def _chunks(verb: bytes, names: list[bytes]) -> list[Command]:

@@ -54,6 +54,14 @@ _DROPPED = frozenset(
     }
 )
 
+_OURS = {
+    "protocol": 2,
+    "decode_responses": False,
+    "socket_timeout": None,  # not left out: redis-py's own default is 5 s
+    "socket_connect_timeout": None,
+    "health_check_interval": 0,
+}
+
 
 def _kept(name: str) -> bool:
     return name not in _DROPPED and not name.startswith(("maint", "oss_cluster_maint"))
@@ -73,7 +81,7 @@ class Settings:
 
     def make(self) -> Connection:
         """A connection that is not yet connected."""
-        return self.kind(**self.options, protocol=2, decode_responses=False)
+        return self.kind(**self.options, **_OURS)
 
 
 def settings_of(source: object) -> Settings:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -37,11 +38,11 @@ class Connection(Protocol):
 
     async def connect(self) -> None: ...
 
-    async def disconnect(self, nowait: bool = False) -> None: ...
+    async def disconnect(self, *, nowait: bool = False) -> None: ...
 
-    async def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
+    async def send_packed_command(self, command: list[bytes], *, check_health: bool) -> None: ...
 
-    async def read_response(self, disable_decoding: bool) -> Any: ...
+    async def read_response(self, *, disable_decoding: bool) -> Any: ...
 
 
 class LinkLost(StoreUnreachable):
@@ -124,13 +125,12 @@ class Link:
     async def drop(self) -> None:
         """Close the connection without waiting for the other side."""
         connection, transport = self.leave()
-        if transport is not None:
-            transport.abort()  # a mere close would keep unsent bytes for a peer that never reads
-        if connection is not None:
-            try:
+        # it is gone either way, and its loop may be too
+        with suppress(OSError, RedisError, RuntimeError):
+            if transport is not None:
+                transport.abort()  # a close would keep unsent bytes for a peer that never reads
+            if connection is not None:
                 await connection.disconnect(nowait=True)
-            except (OSError, RedisError, RuntimeError):
-                return  # it is gone either way, and its loop may be too
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands, read all replies; an error reply stands in its command's place."""

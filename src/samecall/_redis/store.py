@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
@@ -44,6 +45,7 @@ class RedisStore:
     def __init__(self, settings: Settings, op_timeout: float) -> None:
         self._db = settings.db
         self._op_timeout = op_timeout
+        self._process = os.getpid()
         self._reads = Lane(Link(settings.make, op_timeout), "reads")
         self._writes = Lane(Link(settings.make, op_timeout), "writes")
         self._bells = Switchboard(settings.make, op_timeout)
@@ -98,7 +100,7 @@ class RedisStore:
             case [b"H", int(left), bytes(data)]:
                 return Found(data, _seconds(left))
             case other:
-                _nonsense(other)
+                return _nonsense(other)
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""
@@ -139,8 +141,23 @@ class RedisStore:
         """Return if Redis runs scripts and takes writes."""
         _flag(await self._reads.ask(scripts.PING, (_PING,), ()))
 
+    def statistics(self) -> dict[str, int]:
+        """Jobs on either lane, bells that listen, and channels that are known."""
+        bells, channels = self._bells.statistics()
+        return {
+            "reads": self._reads.busy,
+            "writes": self._writes.busy,
+            "bells": bells,
+            "channels": channels,
+        }
+
     async def aclose(self) -> None:
-        """Give what is under way `op_timeout` seconds, then close this store's connections."""
+        """Give what is under way `op_timeout` seconds, then close this store's connections.
+
+        In a forked child, whose copy of them is the parent's, nothing happens.
+        """
+        if self._process != os.getpid():
+            return
         await asyncio.gather(
             self._reads.aclose(self._op_timeout),
             self._writes.aclose(self._op_timeout),

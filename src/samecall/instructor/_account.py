@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,7 +115,9 @@ class Source:
 def _plan(sdk: Any, *, secrets: bool, depth: int = 2) -> Iterator[tuple[Any, str]]:
     if sdk is None or depth < 0:
         return
-    rotating = any(callable(getattr(sdk, name, None)) for name in _ROTATING)
+    with warnings.catch_warnings():  # looking is not using
+        warnings.simplefilter("ignore")
+        rotating = any(callable(getattr(sdk, name, None)) for name in _ROTATING)
     names = _ENDPOINT
     if secrets:
         names += _STABLE

@@ -90,7 +90,7 @@ class Calls:
             raise Unkeyable(_argument(unkeyable.path), unkeyable.why) from None
 
     def handlers(self) -> ModeHandlers | None:
-        """instructor's parser for this provider and mode; None where it has none."""
+        """Instructor's parser for this provider and mode; None where it has none."""
         if self._handlers is None:
             try:
                 with warnings.catch_warnings():
@@ -142,4 +142,3 @@ def _of(value: Any, name: str) -> Any:
 
 def _argument(path: str) -> str:
     return path.removeprefix(_ASKED)
-

@@ -89,7 +89,7 @@ class AnswerCodec(BaseCodec[Answer]):
             if value.raw is None or self._handlers is None:
                 raise Unstorable("the completion cannot be had from this client")
             usage = None if value.usage is None else pack(value.usage)
-            body = _Body(pack(value.raw), usage)
+            body = _Body(pack(value.raw, self._ready.model), usage)
         except Unstorable as why:
             body = self._parsed_body(value, why)
         return Payload(_TAG, _encoder.encode(body))
@@ -99,14 +99,15 @@ class AnswerCodec(BaseCodec[Answer]):
         body = self._read(payload)
         if body.raw is None:
             return self._from_parsed(body)
-        return self._parse(unpack(body.raw), None if body.usage is None else unpack(body.usage))
+        raw = unpack(body.raw, self._ready.model)
+        return self._parse(raw, None if body.usage is None else unpack(body.usage))
 
     def refused(self, payload: Payload) -> Answer:
         """Parse what the leader could not; raises what the bare client raises then."""
         body = self._read(payload)
         if body.raw is None:
             raise Undecodable("a refused completion without the completion")
-        raw = unpack(body.raw)
+        raw = unpack(body.raw, self._ready.model)
         usage = None if body.usage is None else unpack(body.usage)
         try:
             return self._parse(raw, usage)
@@ -139,7 +140,7 @@ class AnswerCodec(BaseCodec[Answer]):
         usage = getattr(error, "total_usage", None)
         try:
             body = _Body(
-                pack(raw),
+                pack(raw, self._ready.model),
                 None if usage is None else pack(usage),
                 getattr(error, "n_attempts", 1),
             )

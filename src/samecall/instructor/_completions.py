@@ -38,44 +38,63 @@ _CLASSES: dict[str, tuple[str, str]] = {
     "openai.chat": ("openai.types.chat.chat_completion", "ChatCompletion"),
     "openai.response": ("openai.types.responses.response", "Response"),
     "openai.usage": ("openai.types.completion_usage", "CompletionUsage"),
+    "openai.usage.completion": ("openai.types.completion_usage", "CompletionTokensDetails"),
+    "openai.usage.prompt": ("openai.types.completion_usage", "PromptTokensDetails"),
     "writer.chat": ("writerai.types.chat_completion", "ChatCompletion"),
 }
 _TAGS = {place: tag for tag, place in _CLASSES.items()}
 
+_GOOGLE = "google.genai"
+_MADE = {"parsed"}  # by the SDK, out of the text
 _PLAIN = "json"
-_VALIDATED, _CONSTRUCTED = "v", "c"
+_VALIDATED, _CONSTRUCTED, _SUMMED = "v", "c", "s"
+_DETAILS = (
+    ("completion_tokens_details", "openai.usage.completion"),
+    ("prompt_tokens_details", "openai.usage.prompt"),
+)
 
 
 class Stored(msgspec.Struct, array_like=True, frozen=True):
-    """An SDK object as bytes. `way`: how it is made again; `marks`: what it bears beside fields."""
+    """An SDK object as bytes.
+
+    way: how it is made again. marks, private: what it bears beside its fields. parsed: whether
+    the SDK had put a parsed model on it (Google's `response.parsed`).
+    """
 
     tag: str
     way: str
     data: bytes
-    marks: dict[str, str] = {}
+    marks: dict[str, Any] = {}
+    private: dict[str, Any] = {}
+    parsed: bool = False
 
 
-def pack(value: Any) -> Stored:
-    """The stored form of a completion or usage; raises `Unstorable` if a copy would differ."""
+def pack(value: Any, model: Any = None) -> Stored:
+    """The stored form of a completion or usage; raises `Unstorable` if a copy would differ.
+
+    `model`: the response model, for a provider whose SDK parses too.
+    """
     if type(value) is dict:
         return _pack_plain(value)
-    tag = _TAGS.get((type(value).__module__, type(value).__qualname__))
+    tag = _tag(value)
     if tag is None or _class(tag) is not type(value):
         raise Unstorable(f"completions of {type(value).__qualname__} are not on the list")
     data = _dump(value)
-    marks = _marks(value)
-    for way in (_VALIDATED, _CONSTRUCTED):
-        stored = Stored(tag, way, data, marks)
+    marks = {name: item for name, item in value.__dict__.items() if _is_mark(value, name, item)}
+    private = {n: item for n, item in (value.__pydantic_private__ or {}).items() if _is_plain(item)}
+    parsed = tag == _GOOGLE and value.parsed is not None
+    for way in (_VALIDATED, _CONSTRUCTED, _SUMMED):
+        stored = Stored(tag, way, data, marks, private, parsed)
         try:
-            copy = unpack(stored)
-        except (Undecodable, TypeError, ValueError):
+            copy = unpack(stored, model)
+        except (Undecodable, AttributeError, TypeError, ValueError):
             continue
         if copy == value and _dump(copy) == data:
             return stored
     raise Unstorable(f"this {type(value).__qualname__} does not come back equal from its JSON")
 
 
-def unpack(stored: Stored) -> Any:
+def unpack(stored: Stored, model: Any = None) -> Any:
     """A new object equal to the packed one; raises `Undecodable`."""
     if stored.tag == _PLAIN:
         return _loads(stored.data)
@@ -84,18 +103,41 @@ def unpack(stored: Stored) -> Any:
     cls = _class(stored.tag)
     if cls is None:
         raise Undecodable(f"the SDK of {stored.tag!r} is not installed")
-    if stored.way == _VALIDATED:
+    if stored.way in (_VALIDATED, _SUMMED):
         try:
             value: Any = cls.model_validate_json(stored.data)
         except ValidationError:
             raise Undecodable(f"no {cls.__qualname__} of this SDK version") from None
+        if stored.way == _SUMMED:
+            _sum_up(value.usage)
     elif stored.way == _CONSTRUCTED:
         # what the SDK itself does with a reply that its types do not foresee
         value = cls.model_construct(**_loads(stored.data))
     else:
         raise Undecodable(f"{stored.way!r} is no way to make a {cls.__qualname__}")
     value.__dict__.update(stored.marks)
+    if stored.private:
+        value.__pydantic_private__ = {**(value.__pydantic_private__ or {}), **stored.private}
+    if stored.parsed:
+        _parse(value, model)
     return value
+
+
+def _parse(value: Any, model: Any) -> None:
+    # as the SDK does it: where the text does not fit, there is no parsed model
+    try:
+        value.parsed = model.model_validate_json(value.text)
+    except ValidationError:
+        value.parsed = None
+
+
+def _sum_up(usage: Any) -> None:
+    # adding up the usage of all attempts, instructor puts OpenAI's own classes into the usage of
+    # an SDK (LiteLLM's) that has others
+    for name, tag in _DETAILS:
+        detail, cls = getattr(usage, name, None), _class(tag)
+        if isinstance(detail, BaseModel) and cls is not None:
+            setattr(usage, name, cls(**detail.model_dump(exclude_unset=True)))
 
 
 @cache
@@ -108,19 +150,32 @@ def _class(tag: str) -> type[BaseModel] | None:
     return cls if isinstance(cls, type) and issubclass(cls, BaseModel) else None
 
 
+def _tag(value: Any) -> str | None:
+    return _TAGS.get((type(value).__module__, type(value).__qualname__))
+
+
 def _dump(value: BaseModel) -> bytes:
     try:
-        text = value.__pydantic_serializer__.to_json(
-            value, exclude_unset=True, by_alias=True, warnings=False
+        return value.__pydantic_serializer__.to_json(
+            value,
+            exclude_unset=True,
+            by_alias=True,
+            warnings=False,
+            exclude=_MADE if _tag(value) == _GOOGLE else None,
         )
     except (TypeError, ValueError) as error:
         raise Unstorable(f"{type(value).__qualname__} has no JSON form: {error}") from None
-    return text
 
 
-def _marks(value: BaseModel) -> dict[str, str]:
-    mark = value.__dict__.get("_request_id")
-    return {"_request_id": mark} if isinstance(mark, str) else {}
+def _is_mark(value: BaseModel, name: str, item: Any) -> bool:
+    return name.startswith("_") and name not in type(value).model_fields and _is_plain(item)
+
+
+def _is_plain(item: Any) -> bool:
+    try:
+        return bool(msgspec.json.decode(msgspec.json.encode(item)) == item)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return False
 
 
 def _loads(data: bytes) -> Any:

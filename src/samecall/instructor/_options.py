@@ -65,9 +65,7 @@ def take_options(asked: dict[str, Any], settings: Settings) -> Options:
     """Pop the arguments named `cache*` from `asked`; `ConfigurationError` for a wrong one."""
     for name in asked:
         if name.startswith("cache_") and name not in _NAMES and name not in _PROVIDERS:
-            raise ConfigurationError(
-                f"{name} is not an argument; these are: {', '.join(_NAMES)}"
-            )
+            raise ConfigurationError(f"{name} is not an argument; these are: {', '.join(_NAMES)}")
     chosen = asked.pop("cache", _ABSENT)
     if chosen is _ABSENT:
         cache: Cache | None = settings.cache
@@ -94,9 +92,7 @@ def take_options(asked: dict[str, Any], settings: Settings) -> Options:
 
 
 def _is_wait(timeout: Any) -> bool:
-    return (
-        isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < 1e8
-    )
+    return isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < 1e8
 
 
 @lru_cache(256)

@@ -17,9 +17,7 @@ __all__ = ["Snapshot", "client_digest", "parts_of"]
 
 _VERSION = "instructor/1"
 # what cannot change the answer
-_SILENT = frozenset(
-    {"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"}
-)
+_SILENT = frozenset({"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"})
 _LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token_provider"})
 _ATOMS = frozenset({int, float, bool, type(None)})
 _OMITTED = frozenset({"NotGiven", "Omit"})
@@ -41,9 +39,7 @@ class Snapshot:
         self.files = bool(asked.get("autodetect_images"))
         self._odd = self.files
         self.asked: dict[str, Any] = {
-            name: value
-            if name in _SILENT or name == "context"
-            else self._copy(value, name, 0)
+            name: value if name in _SILENT or name == "context" else self._copy(value, name, 0)
             for name, value in asked.items()
         }
 

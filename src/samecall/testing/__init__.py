@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
+    from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
     from samecall.testing.provider import StubProvider
     from samecall.testing.servers import LocalServer
 
@@ -21,6 +22,9 @@ __all__ = [
     "LocalServer",
     "ManualClock",
     "StubProvider",
+    "VirtualClock",
+    "VirtualLoop",
+    "run_virtual",
 ]
 
 _HOMES = {
@@ -29,6 +33,9 @@ _HOMES = {
     "LocalServer": "samecall.testing.servers",
     "ManualClock": "samecall.testing._doubles",
     "StubProvider": "samecall.testing.provider",
+    "VirtualClock": "samecall.testing._virtual",
+    "VirtualLoop": "samecall.testing._virtual",
+    "run_virtual": "samecall.testing._virtual",
 }
 
 

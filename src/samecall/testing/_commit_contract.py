@@ -80,7 +80,7 @@ class CommitContract(StoreContract):
         assert (await store.get(key)).data == data
 
     @pytest.mark.parametrize("before", [False, True], ids=["nothing-before", "value-before"])
-    async def test_late_commit_over_a_newer_value(self, store: Any, before: bool) -> None:
+    async def test_late_commit_over_a_newer_value(self, store: Any, *, before: bool) -> None:
         """Refused: somebody was faster, and his value stays."""
         key = self.new_key()
         if before:

@@ -47,7 +47,7 @@ class GatedProvider(Generic[T]):
         """How many calls stand at the gate now."""
         return len(self._gate)
 
-    async def __call__(self, *args: object, **kwargs: object) -> T:
+    async def __call__(self, *_args: object, **_kwargs: object) -> T:
         """Wait at the gate, then answer or raise as told."""
         self.calls += 1
         if self._is_open:

@@ -49,7 +49,7 @@ class FaultyStore:
         self.store = store
         self.calls: Counter[str] = Counter()
         self.held: Counter[str] = Counter()
-        self._faults: dict[str, _Fault] = {}
+        self._faults: dict[Operation, _Fault] = {}
         self._reached: dict[str, asyncio.Event] = {}
 
     # --- what goes wrong ----------------------------------------------------------------------
@@ -72,8 +72,7 @@ class FaultyStore:
 
     def heal(self, *operations: Operation) -> None:
         """End the faults of these operations (of all, if none is named); what was held goes on."""
-        named: tuple[str, ...] = operations or tuple(self._faults)
-        for operation in named:
+        for operation in operations or tuple(self._faults):
             fault = self._faults.pop(operation, None)
             if fault is not None:
                 fault.gate.set()
@@ -104,7 +103,8 @@ class FaultyStore:
         fault.times -= 1
         return fault
 
-    async def _through(self, operation: Operation, do: Callable[[], Awaitable[T]]) -> T:
+    async def through(self, operation: Operation, do: Callable[[], Awaitable[T]]) -> T:
+        """Count one operation and do it, or do what was told instead."""
         self.calls[operation] += 1
         fault = self._next_fault(operation)
         if fault is None:
@@ -127,19 +127,19 @@ class FaultyStore:
     # --- Store --------------------------------------------------------------------------------
 
     async def get(self, key: Key) -> Found | None:
-        return await self._through("get", lambda: self.store.get(key))
+        return await self.through("get", lambda: self.store.get(key))
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
-        return await self._through("set", lambda: self.store.set(key, data, ttl))
+        return await self.through("set", lambda: self.store.set(key, data, ttl))
 
     async def forget(self, key: Key, tombstone: float) -> None:
-        return await self._through("forget", lambda: self.store.forget(key, tombstone))
+        return await self.through("forget", lambda: self.store.forget(key, tombstone))
 
     async def clear(self, namespace: str) -> int:
-        return await self._through("clear", lambda: self.store.clear(namespace))
+        return await self.through("clear", lambda: self.store.clear(namespace))
 
     async def ping(self) -> None:
-        return await self._through("ping", self.store.ping)
+        return await self.through("ping", self.store.ping)
 
     async def aclose(self) -> None:
         await self.store.aclose()
@@ -147,19 +147,19 @@ class FaultyStore:
     # --- LeaseStore ---------------------------------------------------------------------------
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
-        return await self._through("acquire", lambda: self.store.acquire(key, token, seen, lease))
+        return await self.through("acquire", lambda: self.store.acquire(key, token, seen, lease))
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
-        return await self._through("renew", lambda: self.store.renew(key, token, lease))
+        return await self.through("renew", lambda: self.store.renew(key, token, lease))
 
     async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
-        return await self._through("commit", lambda: self.store.commit(key, token, seen, data, ttl))
+        return await self.through("commit", lambda: self.store.commit(key, token, seen, data, ttl))
 
     async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
-        return await self._through("fail", lambda: self.store.fail(key, token, data, ttl))
+        return await self.through("fail", lambda: self.store.fail(key, token, data, ttl))
 
     async def release(self, key: Key, token: bytes) -> bool:
-        return await self._through("release", lambda: self.store.release(key, token))
+        return await self.through("release", lambda: self.store.release(key, token))
 
     def listen(self, key: Key) -> AbstractAsyncContextManager[Bell]:
         return self._listen(key)
@@ -167,16 +167,17 @@ class FaultyStore:
     @asynccontextmanager
     async def _listen(self, key: Key) -> AsyncGenerator[Bell, None]:
         listening = self.store.listen(key)
-        bell = await self._through("listen", listening.__aenter__)
+        bell = await self.through("listen", listening.__aenter__)
         try:
-            yield _FaultyBell(lambda timeout: self._through("wait", lambda: bell.wait(timeout)))
+            yield _FaultyBell(self, bell)
         finally:
             await listening.__aexit__(None, None, None)
 
 
 class _FaultyBell:
-    def __init__(self, wait: Callable[[float], Awaitable[bytes | None]]) -> None:
-        self._wait = wait
+    def __init__(self, store: FaultyStore, bell: Bell) -> None:
+        self._store = store
+        self._bell = bell
 
     async def wait(self, timeout: float) -> bytes | None:
-        return await self._wait(timeout)
+        return await self._store.through("wait", lambda: self._bell.wait(timeout))

@@ -60,7 +60,7 @@ class CutAfter:
 
 @dataclass(frozen=True, slots=True)
 class HoldAfter:
-    """Send `chunks` events of a stream, then wait at the gate, if it is held, and go on."""
+    """Send `chunks` events of a stream, then wait for the next `release()` and go on."""
 
     chunks: int
 

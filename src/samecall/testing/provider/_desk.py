@@ -44,11 +44,9 @@ class Desk:
     requests: deque[Request] = field(default_factory=deque[Request])
     _scripts: list[_Script] = field(default_factory=list[_Script])
     _answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
-    _open: asyncio.Event = field(default_factory=asyncio.Event)
+    _held: bool = False
+    _release: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    def __post_init__(self) -> None:
-        self._open.set()
 
     def script(self, matching: str | Predicate | None, behaviours: tuple[Behaviour, ...]) -> None:
         """Queue behaviours, one a call, for one prompt, for what a predicate takes, or for all."""
@@ -77,23 +75,29 @@ class Desk:
         await self._tell()
 
     async def pass_gate(self) -> None:
-        """Return when the gate is open."""
-        if self._open.is_set():
-            return
+        """Return at once if the gate is open, else when it opens."""
+        if self._held:
+            await self.next_release()
+
+    async def next_release(self) -> None:
+        """Return when the gate is opened the next time, whether it is held now or not."""
+        release = self._release
         self.waiting += 1
         try:
             await self._tell()
-            await self._open.wait()
+            await release.wait()
         finally:
             self.waiting -= 1
 
     def hold(self) -> None:
         """Close the gate."""
-        self._open.clear()
+        self._held = True
 
     def release(self) -> None:
-        """Open the gate."""
-        self._open.set()
+        """Open the gate and let all go on that wait."""
+        self._held = False
+        self._release.set()
+        self._release = asyncio.Event()
 
     async def until(self, true: Callable[[Desk], bool]) -> None:
         """Return once `true` of this desk."""

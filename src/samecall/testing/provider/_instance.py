@@ -36,7 +36,8 @@ class _Grower:
         self._seed = seed
 
     def _rng(self, path: str) -> random.Random:
-        return random.Random(f"{self._seed}\0{path}")
+        seed = f"{self._seed}\0{path}".encode("utf-8", "surrogatepass")
+        return random.Random(seed)
 
     def value(self, schema: object, path: str, depth: int) -> Any:
         node = self._resolved(mapping(schema))
@@ -82,7 +83,9 @@ class _Grower:
         if depth > _DEEP:
             flat = [o for o in options if _kind(self._resolved(mapping(o))) not in _NESTED]
             return (flat or options)[0]
-        return self._rng(path + "|").choice(solid or options)
+        # Pydantic writes a Decimal as "number or any string": only the number is surely right.
+        numbers = [o for o in solid if _kind(mapping(o)) == "number"]
+        return numbers[0] if numbers else self._rng(path + "|").choice(solid or options)
 
     def _object(self, node: Json, path: str, depth: int) -> Json:
         required = set(cast("list[str]", node.get("required") or []))
@@ -149,7 +152,7 @@ def _number(node: Json, rng: random.Random, *, whole: bool) -> int | float:
     step = float(node.get("multipleOf") or (1 if whole else 0.25))
     low, high = _bound(node, "minimum", max), _bound(node, "maximum", min)
     if low is None:
-        low = 0.0 if high is None or high >= 0 else high - 1000 * step
+        low = 0.0 if high is None or high > 0 else high - 1000 * step
     if high is None:
         high = low + 10_000 * max(step, 0.25)
     first, last = math.ceil(low / step), math.floor(high / step)

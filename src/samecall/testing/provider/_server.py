@@ -130,7 +130,7 @@ class _Provider:
             if sent == cut:
                 return _cut(request, response)
             if sent == hold:
-                await self._desk.pass_gate()
+                await self._desk.next_release()
             if sent and self._settings.chunk_delay:
                 await asyncio.sleep(self._settings.chunk_delay)
             await response.write(event)

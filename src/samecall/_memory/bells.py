@@ -37,8 +37,7 @@ class _Bell:
                 if not self._messages:
                     return None
         message = self._messages.popleft()
-        if not self._messages:
-            self._rung.clear()
+        self._rung.clear()  # what is left is found before the next wait
         return message
 
 

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from samecall._entry import Entry, Key
-from samecall._memory_bells import Belfry
-from samecall._memory_shelf import Item, Shelf
+from samecall._memory.bells import Belfry
+from samecall._memory.shelf import Item, Shelf
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,
@@ -60,7 +60,7 @@ class MemoryStore:
     def __init__(
         self,
         entries: int = 10_000,
-        bytes: int = 64 * 2**20,
+        bytes: int = 64 * 2**20,  # noqa: A002 - the public name
         clock: Clock | None = None,
     ) -> None:
         self._now = (clock or MonotonicClock()).now
@@ -250,7 +250,7 @@ class MemoryStore:
         self._leases = {key: held for key, held in self._leases.items() if now < held.ends}
         self._tombstones = {key: ends for key, ends in self._tombstones.items() if now < ends}
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """The child has the entries; locks, leases and listeners belong to the parent's threads."""
         self._lock = threading.Lock()
         self._leases = {}
@@ -269,7 +269,7 @@ _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 def _refresh_stores() -> None:
     for store in tuple(_stores):
-        store._after_fork()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        store.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

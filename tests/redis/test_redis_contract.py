@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from redis_parts import PATIENT
 
-from conftest import PATIENT
 from samecall._redis import RedisStore, open_redis
 from samecall.testing.contracts import LeaseStoreContract
 

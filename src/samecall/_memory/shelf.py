@@ -43,10 +43,9 @@ class Item:
 
     def data(self, key: Key) -> bytes:
         """The envelope."""
-        if self._data is None:
-            assert self._entry is not None  # noqa: S101 - an item is made of one or the other
+        if self._data is None and self._entry is not None:
             self._data = encode_entry(key, self._entry)
-        return self._data
+        return self._data or b""
 
     def left(self, now: float) -> float:
         """Seconds that the answer itself has to live, also where this shelf lets go sooner."""
@@ -58,7 +57,7 @@ class Shelf:
 
     __slots__ = ("_items", "_most_bytes", "_most_entries", "bytes", "evicted")
 
-    def __init__(self, entries: int, bytes: int) -> None:
+    def __init__(self, entries: int, bytes: int) -> None:  # noqa: A002 - the public name
         self._items: OrderedDict[Key, Item] = OrderedDict()
         self._most_entries = entries
         self._most_bytes = bytes

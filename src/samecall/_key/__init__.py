@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import weakref
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter
 
-from samecall._canonical import canonical
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
+from samecall._key.canonical import canonical
 
 __all__ = ["DIGEST_SIZE", "digest_of", "key_from", "schema_digest"]
 
@@ -90,13 +90,9 @@ def _validator(model_class: type) -> object:
 
 
 def _compute(model_class: Any) -> bytes:
-    name = getattr(model_class, "__qualname__", "") if isinstance(model_class, type) else ""
+    name: str = model_class.__qualname__ if isinstance(model_class, type) else ""
     try:
-        if isinstance(model_class, type) and issubclass(model_class, BaseModel):
-            schema = model_class.model_json_schema()
-        else:
-            schema = TypeAdapter(model_class).json_schema()
-        return digest_of(("schema", name, _in_order(schema)))
+        return digest_of(("schema", name, _in_order(_json_schema(model_class))))
     except Unkeyable as unkeyable:
         raise Unkeyable(f"response_model.{unkeyable.path}", unkeyable.why) from unkeyable
     except Exception as error:  # pydantic's, or of a hook of the class itself
@@ -104,15 +100,30 @@ def _compute(model_class: Any) -> bytes:
         raise Unkeyable("response_model", why) from error
 
 
+def _json_schema(model_class: Any) -> dict[str, Any]:
+    if _is_model(model_class):
+        schema: dict[str, Any] = model_class.model_json_schema()
+        return schema
+    adapter: TypeAdapter[Any] = TypeAdapter(model_class)
+    return adapter.json_schema()
+
+
+def _is_model(model_class: Any) -> bool:
+    return isinstance(model_class, type) and issubclass(model_class, BaseModel)
+
+
 def _in_order(schema: Any) -> Any:
     """`schema` with every mapping of properties as a list, so that the fields' order counts."""
     if isinstance(schema, dict):
-        return {
-            key: [[name, _in_order(item)] for name, item in value.items()]
-            if key == "properties" and isinstance(value, dict)
-            else _in_order(value)
-            for key, value in schema.items()
-        }
+        mapping = cast("dict[str, Any]", schema)
+        return {key: _in_order(_pairs(key, value)) for key, value in mapping.items()}
     if isinstance(schema, list):
-        return [_in_order(item) for item in schema]
+        items: list[Any] = schema  # pyright: ignore[reportUnknownVariableType]
+        return [_in_order(item) for item in items]
     return schema
+
+
+def _pairs(key: str, value: Any) -> Any:
+    if key == "properties" and isinstance(value, dict):
+        return [[name, item] for name, item in cast("dict[str, Any]", value).items()]
+    return value

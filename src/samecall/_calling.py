@@ -1,0 +1,88 @@
+"""The call itself: bounded by its deadline, counted, its errors explained."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from samecall._clone import clone_error
+from samecall._errors import DeadlineExceeded
+from samecall._outcome import Counters, Crashed, Request
+from samecall._ports import Clock, ErrorRecord, Event, Failure, ProviderCalled, Reach
+
+__all__ = ["Till"]
+
+
+@dataclass(slots=True, eq=False)
+class Till:
+    """Where calls are paid, in one event loop."""
+
+    clock: Clock
+    emit: Callable[[Event], None]
+    counters: Counters
+    report: Callable[[str], None]
+
+    async def pay(self, request: Request) -> Any:
+        """What the call answers; raises what it raises, or `DeadlineExceeded`."""
+        # a task of its own, so that a call that ignores its cancellation holds up nobody
+        self.counters.provider_calls += 1
+        task = asyncio.get_running_loop().create_task(_await(request.call))
+        task.add_done_callback(_retrieve)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=request.policy.deadline)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            task.cancel()
+            raise DeadlineExceeded(
+                f"the call had no answer within the deadline of {request.policy.deadline:g} s"
+            )
+        return task.result()
+
+    async def direct(self, request: Request) -> Any:
+        """The caller's own call, in its own task, for itself alone."""
+        request.how = "bypass"
+        self.counters.provider_calls += 1
+        began = self.clock.now()
+        try:
+            value = await request.call()
+        except Exception as error:
+            self.paid(request, began, type(error).__name__)
+            raise
+        self.paid(request, began, None)
+        return value
+
+    def paid(self, request: Request, began: float, error: str | None) -> None:
+        """Count a call that came to its end, and tell of it."""
+        self.counters.provider_errors += error is not None
+        self.emit(ProviderCalled(request.key, self.clock.now() - began, error))
+
+    def crashed(self, request: Request, error: BaseException) -> Crashed:
+        """What becomes of an error of the call."""
+        # cloned before its owner raises it, so that nobody inherits the owner's frames
+        return Crashed(error, clone_error(error), self._explain(request, error), request)
+
+    def _explain(self, request: Request, error: BaseException) -> Failure:
+        own = Failure(Reach.OWN, ErrorRecord(type(error).__name__, ""))
+        if not isinstance(error, Exception):
+            return own
+        try:
+            failure = request.codec.explain(error)
+        except Exception as fault:  # noqa: BLE001 - a codec's fault must not hide the provider's error
+            self.report(f"explain of {type(request.codec).__name__} raised {type(fault).__name__}")
+            return own
+        if isinstance(error, DeadlineExceeded):
+            return Failure(Reach.PROCESS, failure.record)
+        return failure if request.policy.share_errors else Failure(Reach.OWN, failure.record)
+
+
+async def _await(call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,45 @@
+"""One listener's bell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["RedisBell"]
+
+_RINGS_KEPT = 4  # rings are hints: of a pile the newest do
+
+
+class RedisBell:
+    """Rings for one listener; see `_ports.Bell`."""
+
+    __slots__ = ("_ensure", "_rings", "_waiter", "entered")
+
+    def __init__(self, ensure: Callable[[], None]) -> None:
+        self._ensure = ensure
+        self._rings: deque[bytes] = deque(maxlen=_RINGS_KEPT)
+        self._waiter: asyncio.Future[None] | None = None
+        self.entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ring(self, message: bytes) -> None:
+        self._rings.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, timeout: float) -> bytes | None:
+        """The next message, b"" for "look again", None after `timeout` seconds."""
+        if not self._rings:
+            self._ensure()
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(timeout, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        return self._rings.popleft() if self._rings else None

@@ -1,0 +1,80 @@
+"""Waiting for a store: bounded in time, and fair to it while the event loop is busy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from samecall._entry import Key
+from samecall._ports import Bell, LeaseStore
+
+__all__ = ["BoundBell", "DeafBell", "patience", "subscribe"]
+
+T = TypeVar("T")
+_SLICES = 4
+_TURNS = 8
+
+
+async def patience(task: asyncio.Future[T], seconds: float) -> bool:
+    """Wait for `task` at most `seconds` in which the event loop was alive; is it done?
+
+    One long timer would blame the store for a loop that was busy: the timer and the reply are due
+    in the same turn, and the reply still has callbacks to go through. Of several short timers a
+    stall can use up only one. In the end a few turns of the loop go by in which a reply that is
+    there already gets through its callbacks.
+    """
+    for _ in range(_SLICES):
+        if task.done():
+            return True
+        await asyncio.wait({task}, timeout=seconds / _SLICES)
+    for _ in range(_TURNS):
+        if task.done():
+            return True
+        await asyncio.sleep(0)
+    return task.done()
+
+
+class DeafBell:
+    """A bell without a store behind it: it only lets time pass."""
+
+    async def wait(self, timeout: float) -> bytes | None:
+        """Nobody rings."""
+        await asyncio.sleep(timeout)
+        return None
+
+
+class BoundBell:
+    """A bell that neither raises nor hangs, whatever the store's own does."""
+
+    def __init__(self, bell: Bell, fault: Callable[[str], None], grace: float) -> None:
+        self._bell = bell
+        self._fault = fault
+        self._grace = grace
+
+    async def wait(self, timeout: float) -> bytes | None:
+        """The next message, or None; a bell that breaks is deaf from then on."""
+        try:
+            async with asyncio.timeout(timeout + self._grace):
+                return await self._bell.wait(timeout)
+        except TimeoutError:  # it hangs, or the loop was busy: look again in both cases
+            return None
+        except Exception as error:  # noqa: BLE001 - the key is the truth: look again when the time is up
+            self._fault(f"{type(error).__name__}: {error}")
+            self._bell = DeafBell()
+            return await self._bell.wait(timeout)
+
+
+async def subscribe(
+    store: LeaseStore, key: Key, bell: asyncio.Future[Bell], leave: asyncio.Event
+) -> None:
+    """Listen until `leave` is set; `bell` gets the bell, or what kept us from it."""
+    try:
+        async with store.listen(key) as heard:
+            if not bell.done():
+                bell.set_result(heard)
+                await leave.wait()
+    except Exception as error:
+        if bell.done():
+            raise
+        bell.set_exception(error)

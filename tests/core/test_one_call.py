@@ -1,0 +1,207 @@
+"""Identical calls in one process are one call, whoever leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from core_support import World, outcomes, spawn, virtual
+
+from samecall import Policy, ReentrantCall, WaitTimeout
+
+
+@virtual
+async def test_ten_thousand_callers_make_one_call(w: World) -> None:
+    """All get an equal answer, each an object of its own."""
+    cache, provider = w.cache(), w.provider()
+    tasks = spawn(10_000, lambda: cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    assert cache.statistics().callers_waiting == 10_000
+    provider.answer({"x": [1]})
+    answers = await asyncio.gather(*tasks)
+    assert provider.calls == 1
+    assert all(answer == {"x": [1]} for answer in answers)
+    assert len({id(answer) for answer in answers}) == 10_000
+    assert cache.statistics().coalesced_local == 9_999
+
+
+@virtual
+async def test_a_cancelled_leader_harms_no_follower(w: World) -> None:
+    """The flight is nobody's own."""
+    cache, provider = w.cache(), w.provider()
+    leader, *followers = spawn(5, lambda: cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    leader.cancel()
+    await w.turns()
+    assert leader.cancelled()
+    provider.answer("yes")
+    assert await asyncio.gather(*followers) == ["yes"] * 4
+    assert provider.calls == 1
+    assert provider.cancelled == 0
+
+
+@virtual
+async def test_a_cancelled_follower_harms_nobody(w: World) -> None:
+    """It leaves, and is counted out."""
+    cache, provider = w.cache(), w.provider()
+    leader, follower = spawn(2, lambda: cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    follower.cancel()
+    await w.turns()
+    assert cache.statistics().callers_waiting == 1
+    provider.answer("yes")
+    assert await leader == "yes"
+
+
+@pytest.mark.parametrize("on_abandon", ["finish", "abandon"])
+@virtual
+async def test_the_last_one_out(w: World, on_abandon: Any) -> None:
+    """ "finish" keeps the answer for the cache, "abandon" ends the call and frees the lease."""
+    cache, provider = w.cache(Policy(on_abandon=on_abandon)), w.provider()
+    tasks = spawn(3, lambda: cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    for task in tasks:
+        task.cancel()
+    await w.turns()
+    if on_abandon == "finish":
+        assert (provider.cancelled, w.memory.statistics().leases) == (0, 1)
+        provider.answer("yes")
+        await w.turns()
+        assert await cache.peek("k") == "yes"
+    else:
+        assert (provider.cancelled, w.memory.statistics().leases) == (1, 0)
+        provider.answer("again")
+        assert await cache.get_or_call("k", provider) == "again"
+
+
+@virtual
+async def test_abandoned_before_its_first_step(w: World) -> None:
+    """A flight cancelled before it ran at all leaves nothing, and the next one flies."""
+    cache, provider = w.cache(Policy(on_abandon="abandon")), w.provider()
+    task = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await asyncio.sleep(0)  # the caller has started its flight; the flight has not run
+    task.cancel()
+    await w.turns()
+    assert provider.calls == 0
+    assert cache.statistics().flights == 0
+    provider.answer("yes")
+    assert await cache.get_or_call("k", provider) == "yes"
+
+
+@virtual
+async def test_closed_before_its_first_step(w: World) -> None:
+    """Callers of a flight that never ran are answered all the same."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    task = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await asyncio.sleep(0)
+    await cache.aclose()
+    assert await task == "yes"
+
+
+@virtual
+async def test_cancelled_as_it_lands(w: World) -> None:
+    """A caller cancelled in the tick of the landing is cancelled, and the answer is kept."""
+    cache, provider = w.cache(Policy(on_abandon="abandon")), w.provider()
+    for ticks in range(12):
+        provider.close()
+        key = f"k{ticks}"
+        tasks = spawn(2, lambda key=key: cache.get_or_call(key, provider))
+        await provider.until_waiting(1)
+        provider.answer("yes")
+        await w.turns(ticks)
+        tasks[0].cancel()
+        got = await outcomes(*tasks)
+        assert got[1] == "yes"
+        assert got[0] == "yes" or isinstance(got[0], asyncio.CancelledError)
+        await w.turns()
+        assert await cache.peek(key) == "yes"
+
+
+@pytest.mark.parametrize("seed", range(5))
+@virtual
+async def test_a_thousand_random_cancels(w: World, seed: int) -> None:
+    """Whatever the order, who is not cancelled is answered, and nothing is left."""
+    chance = random.Random(seed)
+    caches, provider = [w.cache(), w.cache(Policy(on_abandon="abandon"))], w.provider()
+    alive: set[asyncio.Task[Any]] = set()
+    cancelled = 0
+    while cancelled < 1_000:
+        for _ in range(chance.randrange(1, 8)):
+            cache, key = chance.choice(caches), f"k{chance.randrange(20)}"
+            alive.add(asyncio.ensure_future(cache.get_or_call(key, provider)))
+        for task in chance.sample(sorted(alive, key=id), chance.randrange(len(alive))):
+            alive.discard(task)
+            cancelled += not task.done() and task.cancel()
+        await w.turns(chance.randrange(4))
+        if provider.waiting and chance.random() < 0.3:
+            provider.answer_one("yes")
+        if chance.random() < 0.2:
+            await caches[0].forget(f"k{chance.randrange(20)}")
+    provider.answer("yes")
+    assert await asyncio.gather(*alive) == ["yes"] * len(alive)
+
+
+@virtual
+async def test_a_flight_that_asks_for_itself_raises(w: World) -> None:
+    """It would wait for itself; also under another slot of the same key."""
+    cache = w.cache()
+
+    async def again() -> Any:
+        return await cache.get_or_call("k", again)
+
+    async def refresh() -> Any:
+        return await cache.get_or_call("k", refresh, mode="refresh")
+
+    for call in (again, refresh):
+        with pytest.raises(ReentrantCall):
+            await cache.get_or_call("k", call)
+        await w.turns()
+
+
+@virtual
+async def test_another_cache_may_ask_for_the_same_key(w: World) -> None:
+    """A cache behind a cache is no reentrance."""
+    outer, inner, provider = w.cache(store="memory://"), w.cache(), w.provider()
+    provider.answer("yes")
+    assert await outer.get_or_call("k", lambda: inner.get_or_call("k", provider)) == "yes"
+
+
+@virtual
+async def test_wait_is_the_followers_limit(w: World) -> None:
+    """A follower gives up; the owner, whose call it is, waits on."""
+    cache, provider = w.cache(Policy(wait=3)), w.provider()
+    owner, follower = spawn(2, lambda: cache.get_or_call("k", provider))
+    with pytest.raises(WaitTimeout):
+        await follower
+    await asyncio.sleep(10)
+    provider.answer("yes")
+    assert await owner == "yes"
+
+
+@virtual
+async def test_wait_bounds_an_owner_that_follows(w: World) -> None:
+    """Who started a flight that waits for another process is a follower too."""
+    one, two, provider = w.cache(), w.cache(Policy(wait=3)), w.provider()
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    with pytest.raises(WaitTimeout):
+        await two.get_or_call("k", provider)
+    provider.answer("yes")
+    assert await leading == "yes"
+    assert provider.calls == 1
+
+
+@virtual
+async def test_no_wait_at_all_is_no_obstacle_for_the_owner(w: World) -> None:
+    """wait=0 and a store that takes its time: the owner's call is made."""
+    cache, provider = w.cache(Policy(wait=0, op_timeout=9)), w.provider()
+    provider.answer("yes")
+    w.store.hold("acquire")
+    task = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await w.store.until_held("acquire")
+    await asyncio.sleep(1)
+    w.store.heal()
+    assert await task == "yes"
