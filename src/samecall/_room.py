@@ -39,7 +39,6 @@ from samecall._outcome import (
     Unstored,
 )
 from samecall._ports import (
-    SEEN_ANY,
     SEEN_NOTHING,
     CallAnswered,
     Clock,
@@ -71,13 +70,15 @@ class Room:
     home: object = None
     flights: Flights[Outcome] = field(init=False)
     till: Till = field(init=False)
-    errors: OrderedDict[bytes, BaseException] = field(default_factory=OrderedDict)
+    errors: OrderedDict[bytes, BaseException] = field(
+        default_factory=OrderedDict[bytes, BaseException]
+    )
 
     def __post_init__(self) -> None:
         self.flights = Flights[Outcome](_ended, self.home)
         self.till = Till(self.clock, self.emit, self.counters, self.report)
 
-    # --- who flies ---------------------------------------------------------------------------------
+    # --- who flies -------------------------------------------------------------------------------
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
@@ -109,10 +110,12 @@ class Room:
         return None
 
     def _suits(self, outcome: Outcome, request: Request) -> bool:
-        """Whether an answer that is being stored already answers one who asks only now."""
+        """Whether a flight that has landed, and still stores, answers one who asks only now.
+
+        Never with an error of its caller's own: who asks again would get it again, for ever.
+        """
         return (
             isinstance(outcome, Found)
-            and request.seen != SEEN_ANY
             and freshness(outcome.entry, request.policy, self.clock.now()) is Freshness.FRESH
         )
 
@@ -151,7 +154,7 @@ class Room:
             return None
         return entry
 
-    # --- who leads ---------------------------------------------------------------------------------
+    # --- who leads -------------------------------------------------------------------------------
 
     async def _lead_alone(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
         other = self.flights.leader(request.key)
@@ -191,13 +194,13 @@ class Room:
         self.till.paid(request, began, crashed.failure.record.class_name)
         return self._crash(flight, request, crashed)
 
-    # --- what becomes of it ------------------------------------------------------------------------
+    # --- what becomes of it ----------------------------------------------------------------------
 
     def _answer(
         self, flight: Flight[Outcome], request: Request, value: Any, cost: float
     ) -> _Settle | None:
         policy = request.policy
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
+        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
         try:
             payload = request.codec.encode(value)
             entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
@@ -212,7 +215,7 @@ class Room:
             self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
             return None
         self._keep(flight, request.key, entry)
-        flight.land(found, stays=True)
+        flight.land(found)
         return lambda claim: self._commit(flight, claim, data, ttl)
 
     async def _commit(self, flight: Flight[Outcome], claim: Claim, data: bytes, ttl: float) -> None:
@@ -266,7 +269,7 @@ class Room:
             self.errors.popitem(last=False)
         asyncio.get_running_loop().call_later(ttl + 1.0, self.errors.pop, stamp, None)
 
-    # --- what is counted ---------------------------------------------------------------------------
+    # --- what is counted -------------------------------------------------------------------------
 
     def answered(self, request: Request, answer: object) -> object:
         """Count one answered call, and hand its answer on."""
