@@ -266,6 +266,8 @@ def test_local_files_count_by_their_bytes(tmp_path: Path) -> None:
     assert shown(Image.from_path(one)) == shown(Image.from_path(same))
     assert shown(Image.from_path(one)) != shown(Image.from_path(two))
     assert shown(one) == shown(same) != shown(two)
+    unread = [Image(source=path, media_type="image/png") for path in (one, same, two)]
+    assert shown(unread[0]) == shown(unread[1]) != shown(unread[2])
     assert shown(str(one), autodetect_images=True) == shown(str(same), autodetect_images=True)
     assert shown(str(one), autodetect_images=True) != shown(str(two), autodetect_images=True)
     before = shown(one)
@@ -334,8 +336,8 @@ def test_a_rebuilt_model_is_another_question() -> None:
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import test_key
-print(test_key.ask())
+import test_instructor_key
+print(test_instructor_key.ask())
 """
 
 
