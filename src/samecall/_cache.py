@@ -8,7 +8,7 @@ from typing import Self, TypeVar, cast
 from samecall._arguments import L1, MODES, Mode, check_namespace, instance
 from samecall._codec import PlainCodec
 from samecall._delivery import Again, deliver
-from samecall._entry import Entry, Freshness, Key, Kind, Policy, decode_entry, freshness
+from samecall._entry import Entry, Freshness, Key, Kind, decode_entry, freshness
 from samecall._errors import (
     CacheMiss,
     ConfigurationError,
@@ -19,6 +19,7 @@ from samecall._key import key_from
 from samecall._memory import MemoryStore
 from samecall._open import is_store, open_store
 from samecall._outcome import REFUSALS, Found, Outcome, Request
+from samecall._policy import Policy
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,

@@ -19,9 +19,8 @@ from samecall._entry import (
     Key,
     Kind,
     Payload,
-    encode_entry,
     freshness,
-    new_stamp,
+    seal,
 )
 from samecall._errors import Unstorable
 from samecall._failopen import FailOpenStore
@@ -203,7 +202,7 @@ class Room:
         ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
         try:
             payload = request.codec.encode(value)
-            entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
+            entry, data = seal(request.key, Kind.VALUE, payload, ttl, cost, self.clock.now())
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
             flight.land(Unstored(value, request))
             unnamed = "" if isinstance(error, Unstorable) else f"{type(error).__name__}: "
@@ -237,7 +236,7 @@ class Room:
                 kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
             else:
                 kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-            entry, data = self._seal(request.key, kind, payload, ttl, 0.0)
+            entry, data = seal(request.key, kind, payload, ttl, 0.0, self.clock.now())
         except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
             flight.land(crashed)
             self.report(f"{crashed.failure.record.class_name} cannot be shared: {fault}")
@@ -245,13 +244,6 @@ class Room:
         self._remember(entry.stamp, crashed.told, ttl)
         flight.land(crashed)
         return lambda claim: claim.fail(data, ttl)
-
-    def _seal(
-        self, key: Key, kind: Kind, payload: Payload, ttl: float, cost: float
-    ) -> tuple[Entry, bytes]:
-        entry = Entry(kind, payload, new_stamp(), ttl, ttl, cost, self.clock.now())
-        data = encode_entry(key, entry)
-        return msgspec.structs.replace(entry, size=len(data)), data
 
     def _keep(self, flight: Flight[Outcome], key: Key, entry: Entry) -> None:
         if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:

@@ -10,8 +10,9 @@ from instructor.v2.core.hooks import Hooks
 from tenacity import AsyncRetrying
 
 from samecall._cache import Cache
-from samecall._entry import Key, Policy
+from samecall._entry import Key
 from samecall._errors import ConfigurationError
+from samecall._policy import Policy
 from samecall.instructor._calls import Calls
 from samecall.instructor._codec import Answer
 from samecall.instructor._models import is_iterable
