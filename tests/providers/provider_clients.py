@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from unittest import mock
 
-from instructor.v2.core.providers import Provider
-from instructor.v2.core.registry import mode_registry
-
 import instructor
 from instructor import Mode
+from instructor.v2.core.providers import Provider
+from instructor.v2.core.registry import mode_registry
 from samecall.testing import StubProvider
 
 __all__ = ["BY_HAND", "BY_NAME", "NOT_TRIED", "NO_BASE_URL", "by_hand", "by_name", "modes"]
