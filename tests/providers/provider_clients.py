@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from unittest import mock
 
-import instructor
-from instructor import Mode
 from instructor.v2.core.providers import Provider
 from instructor.v2.core.registry import mode_registry
+
+import instructor
+from instructor import Mode
 from samecall.testing import StubProvider
 
 __all__ = ["BY_HAND", "BY_NAME", "NOT_TRIED", "NO_BASE_URL", "by_hand", "by_name", "modes"]
@@ -65,7 +66,7 @@ BY_NAME: dict[str, tuple[Callable[[StubProvider], dict[str, Any]], tuple[str, ..
     "anthropic": (_none, ("ANTHROPIC_BASE_URL",), "anthropic"),
     "google": (_google, (), "google"),
     "mistral": (_none, (), "mistralai"),
-    "cohere": (_none, ("CO_API_URL",), "cohere"),
+    "cohere": (_none, (), "cohere"),
     "perplexity": (_none, (), "openai"),
     "groq": (_none, ("GROQ_BASE_URL",), "groq"),
     "writer": (_none, ("WRITER_BASE_URL",), "writerai"),
@@ -84,6 +85,7 @@ NO_BASE_URL = {
     "mistral": "`from_provider` takes no base URL",
     "perplexity": "`from_provider` takes no base URL",
     "fireworks": "`from_provider` takes no base URL",
+    "cohere": "`from_provider` takes no base URL, and the SDK reads its variable at import only",
 }
 
 _XAI = (
