@@ -2,6 +2,7 @@
 
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
+nox -s newest                  all providers on their newest SDKs
 nox -s dist                    build sdist and wheel and test the wheel alone
 """
 
@@ -91,6 +92,16 @@ def versions(session: nox.Session) -> None:
     """The unit tests on a named interpreter: nox -s versions-3.13."""
     session.install(PACKAGE, *group("test"), *group("sdks"))
     session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("sdks", ["newest-sdks", "newest-litellm"], ids=["sdks", "litellm"])
+def newest(session: nox.Session, sdks: str) -> None:
+    """Every provider with its newest SDK, whatever instructor allows: docs/providers.md."""
+    session.install(PACKAGE, *group("test"), *group(sdks))
+    chosen = "litellm" if sdks == "newest-litellm" else "not litellm"
+    env = {"SAMECALL_SDKS": "newest"}
+    session.run("pytest", "tests/providers", "-k", chosen, *session.posargs, env=env)
 
 
 @nox.session(default=False)
