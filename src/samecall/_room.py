@@ -21,7 +21,6 @@ from samecall._entry import (
     Policy,
     encode_entry,
     freshness,
-    new_stamp,
 )
 from samecall._errors import DeadlineExceeded, Unstorable
 from samecall._failopen import FailOpenStore
@@ -231,7 +230,7 @@ class Room:
             self.report(str(error))
             return
         ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
-        entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
+        entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost, stamp=claim.stamp)
         if len(data) > policy.max_entry:
             flight.land(Found(entry, "coalesced_local", request, value))
             self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
@@ -253,15 +252,15 @@ class Room:
             kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
         else:
             kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-        entry, data = self._seal(request.key, kind, payload, ttl, 0.0)
+        entry, data = self._seal(request.key, kind, payload, ttl, 0.0, stamp=claim.stamp)
         self._remember(entry.stamp, crashed.error)
         flight.land(crashed)
         await claim.fail(data, ttl)
 
     def _seal(
-        self, key: Key, kind: Kind, payload: Payload, ttl: float, cost: float
+        self, key: Key, kind: Kind, payload: Payload, ttl: float, cost: float, *, stamp: bytes
     ) -> tuple[Entry, bytes]:
-        entry = Entry(kind, payload, new_stamp(), ttl, ttl, cost, self.clock.now())
+        entry = Entry(kind, payload, stamp, ttl, ttl, cost, self.clock.now())
         data = encode_entry(key, entry)
         return msgspec.structs.replace(entry, size=len(data)), data
 
