@@ -174,7 +174,7 @@ def main() -> int:
         if shutil.which(tool) is None:
             print(f"model: {tool} is not installed: apt-get install spin gcc libc6-dev")
             return 1
-    bounds = Bounds(900, 7_000) if asked.deep else Bounds(60, 1_800)
+    bounds = Bounds(900, 7_000) if asked.deep else Bounds(240, 1_800)
     began = time.monotonic()
 
     def run(job: tuple[World, Mutant | None]) -> Row:
