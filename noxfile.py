@@ -3,6 +3,7 @@
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
 nox -s newest                  all providers on their newest SDKs
+nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
 nox -s dist                    build sdist and wheel and test the wheel alone
 """
 
@@ -121,3 +122,15 @@ def dist(session: nox.Session) -> None:
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):
         session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(default=False, venv_backend="none")
+def model(session: nox.Session) -> None:
+    """Check the model of the protocol with spin, and that broken variants of it are found out.
+
+    A minute; -- --deep for larger worlds, -- --only NAME for some of it, -- --write docs/model.md
+    to put the figures there.
+    """
+    if shutil.which("spin") is None or shutil.which("cc") is None:
+        session.error("needs spin and a C compiler: apt-get install spin gcc libc6-dev")
+    session.run("python3", "tests/model/check.py", *session.posargs, external=True)
