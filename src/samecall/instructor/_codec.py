@@ -25,10 +25,11 @@ from pydantic import BaseModel
 from samecall._codec import BaseCodec
 from samecall._entry import Payload
 from samecall._errors import SamecallError, SamecallWarning, Undecodable, Unstorable
-from samecall._ports import Failure
+from samecall._ports import ErrorRecord, Failure
 from samecall.instructor._completions import Stored, pack, unpack
 from samecall.instructor._faults import last_completion, reach_of, told
 from samecall.instructor._models import Prepared
+from samecall.instructor._remade import remade
 
 __all__ = ["Answer", "AnswerCodec"]
 
@@ -132,6 +133,10 @@ class AnswerCodec(BaseCodec[Answer]):
             told(error, self._asked),
             self._completion_of(error),
         )
+
+    def rebuild(self, record: ErrorRecord) -> BaseException:
+        """The provider's own exception, wrapped as the leader's was; else `RemoteCallError`."""
+        return remade(record, self._asked) or super().rebuild(record)
 
     def _completion_of(self, error: BaseException) -> Payload | None:
         raw = last_completion(error)
