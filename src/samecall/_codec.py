@@ -14,6 +14,7 @@ from samecall._errors import RemoteCallError, Undecodable, Unstorable
 from samecall._ports import ErrorRecord, Failure, Reach
 
 __all__ = [
+    "UNREADABLE",
     "BaseCodec",
     "PlainCodec",
     "error_record",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec and json raise for bytes of others: also for text that is no UTF-8, and at depth."""
 
 _MESSAGE = 2_000
 _PRIVATE = frozenset({401, 403})
@@ -149,5 +153,5 @@ class PlainCodec(BaseCodec[Any]):
             raise Undecodable(f"tag {payload.tag!r} is not plain data")
         try:
             return msgspec.msgpack.decode(payload.data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise Undecodable(str(error)) from None

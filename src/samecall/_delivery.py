@@ -7,6 +7,7 @@ import copy
 import msgspec
 
 from samecall._clone import clone_error
+from samecall._codec import UNREADABLE
 from samecall._entry import Entry, Freshness, Kind, freshness
 from samecall._errors import Undecodable
 from samecall._outcome import (
@@ -82,7 +83,7 @@ def _told(room: Room, request: Request, entry: Entry) -> object:
         raise clone_error(known)
     try:
         record = msgspec.msgpack.decode(entry.payload.data, type=ErrorRecord)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _untold(room, request, "no error record") from error
     raise request.codec.rebuild(record)
 

@@ -16,9 +16,9 @@ import openai
 import pytest
 from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel, field_validator
-from redis import Redis
 
 import instructor
+from redis import Redis
 from samecall import Cache, Policy
 from samecall.instructor import cached
 from samecall.testing.crew import Crew, Line
@@ -107,7 +107,7 @@ class Fleet:
     def stored(self) -> dict[bytes, Any]:
         """Every string in Redis."""
         with Redis.from_url(self.server.url) as raw:
-            return {key: raw.get(key) for key in raw.keys()}  # type: ignore[union-attr]
+            return {key: raw.get(key) for key in raw.keys("*")}  # type: ignore[union-attr]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from instructor.v2.dsl.response_list import ListResponse
 from instructor.v2.dsl.simple_type import AdapterBase
 from pydantic import BaseModel
 
-from samecall._codec import BaseCodec
+from samecall._codec import UNREADABLE, BaseCodec
 from samecall._entry import Payload
 from samecall._errors import SamecallError, SamecallWarning, Undecodable, Unstorable
 from samecall._ports import ErrorRecord, Failure
@@ -158,7 +158,7 @@ class AnswerCodec(BaseCodec[Answer]):
             raise Undecodable(f"tag {payload.tag!r} is not an answer of instructor")
         try:
             return _decoder.decode(payload.data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise Undecodable(str(error)) from None
 
     def _parse(self, raw: Any, usage: Any) -> Answer:
