@@ -68,14 +68,14 @@ def described(error: BaseException, cause: BaseException) -> bytes:
     sdk = type(cause).__module__.partition(".")[0]
     if sdk not in _NAMES or _class(sdk, type(cause).__name__) is not type(cause):
         return b""
-    wrapped = isinstance(error, InstructorRetryException)
+    wrapped = error if isinstance(error, InstructorRetryException) else None
     return msgspec.msgpack.encode(
         _Described(
             sdk,
-            error.n_attempts if wrapped else 0,
+            0 if wrapped is None else wrapped.n_attempts,
             _word(getattr(cause, "code", None)),
             _word(getattr(cause, "status" if sdk == "google" else "type", None)),
-            _packed(error.total_usage) if wrapped else None,
+            None if wrapped is None else _packed(wrapped.total_usage),
         )
     )
 
