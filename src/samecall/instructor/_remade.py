@@ -114,12 +114,11 @@ def _made(cls: type[Exception], told: _Described, record: ErrorRecord) -> Except
 
 
 def _wrapped(cause: Exception, told: _Described, asked: Mapping[str, Any]) -> BaseException:
-    messages = asked.get("messages")
     error = InstructorRetryException(
         str(cause),
         n_attempts=told.attempts,
         total_usage=_unpacked(told.usage),
-        messages=messages if isinstance(messages, list) else None,
+        messages=asked.get("messages"),
         create_kwargs={name: value for name, value in asked.items() if name not in _OURS},
         failed_attempts=[FailedAttempt(told.attempts, cause, None)],
     )
