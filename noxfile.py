@@ -2,6 +2,8 @@
 
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
+nox -s mutants                 break each guard of the code; the test named for it must fail
+nox -s fuzz -- 1000000         feed that many random and mutated inputs to all that decodes
 nox -s newest                  all providers on their newest SDKs
 nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
 nox -s dist                    build sdist and wheel and test the wheel alone
@@ -93,6 +95,20 @@ def versions(session: nox.Session) -> None:
     """The unit tests on a named interpreter: nox -s versions-3.13."""
     session.install(PACKAGE, *group("test"), *group("sdks"))
     session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Every guard of proofs/guards.toml, removed in turn, is missed by its test."""
+    session.install(PACKAGE, *group("test"), *group("sdks"))
+    session.run("python", "proofs/mutants.py", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Random and mutated input to every decoder: 100,000, or as many as are asked for."""
+    session.install(PACKAGE, *group("sdks"))
+    session.run("python", "proofs/fuzz.py", *session.posargs)
 
 
 @nox.session(default=False)

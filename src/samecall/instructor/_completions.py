@@ -192,7 +192,7 @@ def _is_plain(item: Any) -> bool:
 def _loads(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Undecodable(f"no JSON: {error}") from None
 
 
