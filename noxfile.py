@@ -99,16 +99,16 @@ def versions(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
-    """Every guard of proofs/guards.toml, removed in turn, is missed by its test."""
+    """Every guard of tests/proofs/guards.toml, removed in turn, is missed by its test."""
     session.install(PACKAGE, *group("test"), *group("sdks"))
-    session.run("python", "proofs/mutants.py", *session.posargs)
+    session.run("python", "tests/proofs/mutants.py", *session.posargs)
 
 
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Random and mutated input to every decoder: 100,000, or as many as are asked for."""
     session.install(PACKAGE, *group("sdks"))
-    session.run("python", "proofs/fuzz.py", *session.posargs)
+    session.run("python", "tests/proofs/fuzz.py", *session.posargs)
 
 
 @nox.session(default=False)

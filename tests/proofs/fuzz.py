@@ -1,8 +1,8 @@
 """Feed random and mutated input to everything that reads what others wrote.
 
-python proofs/fuzz.py 100000             that many inputs, shared out over the targets
-python proofs/fuzz.py 1000000 --seed 7   others; the same seed makes the same inputs
-python proofs/fuzz.py 20000 url key      only these targets
+python tests/proofs/fuzz.py 100000             that many inputs, shared out over the targets
+python tests/proofs/fuzz.py 1000000 --seed 7   others; the same seed makes the same inputs
+python tests/proofs/fuzz.py 20000 url key      only these targets
 
 Each input ends in an answer of the right type or in the one clear error of its target, never in
 another exception; and no target takes more than linear time in the size of its input.

@@ -1,8 +1,8 @@
 """Break each guard of the code in turn; the test that is named for it must fail.
 
-python proofs/mutants.py                 all guards of guards.toml, two at a time
-python proofs/mutants.py lease L1        those whose name holds one of these words
-python proofs/mutants.py --jobs 4
+python tests/proofs/mutants.py                 all guards of guards.toml, two at a time
+python tests/proofs/mutants.py lease L1        those whose name holds one of these words
+python tests/proofs/mutants.py --jobs 4
 
 A guard is a line that keeps a promise: remove it and, on most days, nothing is to be seen. Tools
 such as mutmut and cosmic-ray make their own mutations of Python (operators, constants, names) and
@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = HERE.parent.parent
 TABLE = HERE / "guards.toml"
 PARTS = ("src", "tests", "bench", "docs", "pyproject.toml", "README.md")
 LONGEST = 60.0  # seconds that one broken guard's test gets; one that hangs has not passed
