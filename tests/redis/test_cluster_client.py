@@ -46,7 +46,9 @@ def test_cluster_urls(url: str, addresses: list[object], options: dict[str, Any]
     settings = found.at(("node", 9))
     assert {name: settings.options[name] for name in options} == options
     assert (settings.options["host"], settings.options["port"]) == ("node", 9)
-    assert issubclass(settings.kind, SSLConnection) is url.lower().startswith(("rediss+", "valkeys+"))
+    assert issubclass(settings.kind, SSLConnection) is url.lower().startswith(
+        ("rediss+", "valkeys+")
+    )
     assert "p@" not in repr(found)
 
 
@@ -102,7 +104,7 @@ async def test_a_cluster_client_that_maps_addresses(cluster: LocalCluster) -> No
     )
     store: Any = open_redis(client, op_timeout=PATIENT)()
     await store.ping()
-    hosts = {address for address in store._reads._router.slots.nodes}
+    hosts = set(store._reads._router.slots.nodes)
     assert {host for host, _ in hosts} == {"localhost"}
     assert {port for _, port in hosts} <= ports
     await round_trip(store)

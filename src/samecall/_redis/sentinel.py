@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import ConnectionError as Unreachable
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError
 
 from samecall._errors import StoreError, StoreRefused, StoreUnreachable
 from samecall._redis.client import Settings
@@ -113,19 +113,31 @@ class SentinelConnection:
 
     async def connect(self) -> None:
         """Connect to the server that is the primary by its own word, too."""
-        host, port = await self._watch.primary()
+        trouble: Exception = Unreachable("there is no sentinel to ask")
+        tried: set[tuple[str, int]] = set()
+        for _ in self._watch.sentinels:
+            place = await self._watch.primary()
+            if place not in tried:
+                tried.add(place)
+                try:
+                    await self._connect_to(*place)
+                except (RedisError, OSError) as error:
+                    trouble = error
+                else:
+                    return
+            self._watch.distrust()  # after a failover some of them are late
+        raise trouble
+
+    async def _connect_to(self, host: str, port: int) -> None:
+        await self.disconnect(nowait=True)
         self._inner = self._settings.at(host, port).make()
+        await self._inner.connect()
+        await self.send_packed_command(pack([(b"ROLE",)]), check_health=False)
         try:
-            await self._inner.connect()
-            await self.send_packed_command(pack([(b"ROLE",)]), check_health=False)
             role = await self.read_response(disable_decoding=True)
-        except ResponseError:  # the login may not ask: then a READONLY will tell
+        except NoPermissionError:  # the login may not ask: then a READONLY will tell
             return
-        except BaseException:
-            self._watch.distrust()
-            raise
         if not isinstance(role, list) or not role or role[0] != b"master":
-            self._watch.distrust()
             raise Unreachable(f"{host}:{port} is not the primary")
 
     async def disconnect(self, *, nowait: bool = False) -> None:

@@ -12,7 +12,9 @@ __all__ = ["Reply", "ask"]
 Reply = bytes | int | None | list["Reply"]
 
 
-def ask(port: int, *command: str | bytes | int, host: str = "127.0.0.1", seconds: float = 10.0) -> Reply:
+def ask(
+    port: int, *command: str | bytes | int, host: str = "127.0.0.1", seconds: float = 10.0
+) -> Reply:
     """The reply to one command; raises `StoreError` for an error reply, `OSError` for no server."""
     parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
     with socket.create_connection((host, port), timeout=seconds) as link:

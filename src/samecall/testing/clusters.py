@@ -22,19 +22,19 @@ class Member(Protocol):
     """What a cluster asks of a server: to listen on the same port inside and out."""
 
     @property
-    def port(self) -> int: ...
+    def port(self) -> int: ...  # noqa: D102 - see `LocalServer` for all of these
 
-    def start(self) -> None: ...
+    def start(self) -> None: ...  # noqa: D102
 
-    def stop(self) -> None: ...
+    def stop(self) -> None: ...  # noqa: D102
 
-    def kill(self) -> None: ...
+    def kill(self) -> None: ...  # noqa: D102
 
-    def pause(self) -> None: ...
+    def pause(self) -> None: ...  # noqa: D102
 
-    def resume(self) -> None: ...
+    def resume(self) -> None: ...  # noqa: D102
 
-    def close(self) -> None: ...
+    def close(self) -> None: ...  # noqa: D102
 
 
 class LocalCluster:
@@ -127,9 +127,7 @@ class LocalCluster:
         )
         return replica
 
-    def move_slot(
-        self, slot: int, to: Member, halfway: Callable[[], None] = lambda: None
-    ) -> None:
+    def move_slot(self, slot: int, to: Member, halfway: Callable[[], None] = lambda: None) -> None:
         """Move one slot live, as the servers' own tools do; `halfway` is called in the middle.
 
         There, the first half of its keys has gone ahead.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,16 +21,18 @@ _SENTINELS = 3
 
 def sentinel_config(service: str, primary: int, down_after: float, port: int) -> str:
     """What a sentinel's file says that watches a primary on a port of 127.0.0.1."""
-    return "\n".join((
-        f"port {port}",
-        "bind 127.0.0.1",
-        "sentinel resolve-hostnames no",
-        f"sentinel monitor {service} 127.0.0.1 {primary} 2",
-        f"sentinel down-after-milliseconds {service} {round(down_after * 1000)}",
-        f"sentinel failover-timeout {service} 5000",
-        f"sentinel parallel-syncs {service} 2",
-        "",
-    ))
+    return "\n".join(
+        (
+            f"port {port}",
+            "bind 127.0.0.1",
+            "sentinel resolve-hostnames no",
+            f"sentinel monitor {service} 127.0.0.1 {primary} 2",
+            f"sentinel down-after-milliseconds {service} {round(down_after * 1000)}",
+            f"sentinel failover-timeout {service} 5000",
+            f"sentinel parallel-syncs {service} 2",
+            "",
+        )
+    )
 
 
 class _LocalWatcher(LocalServer):
