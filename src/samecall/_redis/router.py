@@ -214,10 +214,6 @@ class Router:
         if afresh or not self._known:
             await self._lookout.look()
 
-    def look_soon(self) -> None:
-        """Look at the topology in the background."""
-        self._lookout.soon()
-
     async def _learn(self) -> None:
         self._stale = False
         ranges, self.sharded = await self._consult_any()

@@ -195,7 +195,6 @@ class ClusterBells:
 
     def _make_any(self) -> Connection:
         standing = [node.address for node in self._router.standing()]
-        self._router.look_soon()
         address = choice(standing or self._router.seeds.addresses)  # noqa: S311 - nothing secret
         return self._router.seeds.at(address).make()
 
