@@ -19,7 +19,7 @@ from samecall._errors import ReentrantCall
 
 __all__ = ["Flight", "FlightStatistics", "Flights", "Phase"]
 
-O = TypeVar("O")
+OutcomeT = TypeVar("OutcomeT")
 
 _airborne: contextvars.ContextVar[tuple[Flight[Any], ...]] = contextvars.ContextVar(
     "samecall_airborne", default=()
@@ -45,7 +45,7 @@ class FlightStatistics:
     storing: int
 
 
-class Flight(Generic[O]):
+class Flight(Generic[OutcomeT]):
     """One execution of a call; `outcome` is set once, and every caller reads it."""
 
     __slots__ = (
@@ -55,6 +55,7 @@ class Flight(Generic[O]):
         "abandon",
         "callers",
         "detached",
+        "home",
         "key",
         "nested",
         "outcome",
@@ -64,19 +65,26 @@ class Flight(Generic[O]):
     )
 
     def __init__(
-        self, flights: Flights[O], slot: Hashable, key: Hashable, *, abandon: bool, nested: bool
+        self,
+        flights: Flights[OutcomeT],
+        slot: Hashable,
+        key: Hashable,
+        *,
+        abandon: bool,
+        nested: bool,
     ) -> None:
         self.slot = slot
         self.key = key
         self.abandon = abandon
         self.nested = nested  # begun inside the call of another flight
-        self.outcome: O | None = None
+        self.outcome: OutcomeT | None = None
         self.callers = 0
         self.phase = Phase.ASKING
         self.detached = False
         self.task: asyncio.Task[None] | None = None
+        self.home = flights.home
         self._flights = flights
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order of their coming
         self._owner: asyncio.Future[None] | None = None
 
     def enter(self, phase: Phase) -> None:
@@ -86,21 +94,16 @@ class Flight(Generic[O]):
         if self._owner is not None:
             _wake(self._owner)
 
-    def land(self, outcome: O, *, stays: bool = False) -> None:
-        """Give every caller the outcome; the first one counts.
-
-        Unless it `stays`, nobody joins any more: who asks again asks for something new.
-        """
+    def land(self, outcome: OutcomeT) -> None:
+        """Give every caller the outcome; the first one counts."""
         if self.outcome is not None:
             return
         self.outcome = outcome
-        if not stays:
-            self._flights.remove(self)
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             _wake(waiter)
 
-    async def wait(self, timeout: float | None, *, owner: bool) -> O | None:
+    async def wait(self, timeout: float | None, *, owner: bool) -> OutcomeT | None:
         """The outcome; None when `timeout` seconds went by.
 
         The owner, whose call the flight runs, has only to be patient while somebody else leads:
@@ -114,21 +117,21 @@ class Flight(Generic[O]):
                 ends = (ends or loop.time() + timeout) if following else None
             if ends is not None and loop.time() >= ends:
                 return None
-            await self._sleep(loop, ends, owner=owner)
+            await self._sleep(loop, ends, owner=owner and timeout is not None)
         return self.outcome
 
     async def _sleep(
         self, loop: asyncio.AbstractEventLoop, ends: float | None, *, owner: bool
     ) -> None:
         waiter = loop.create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         if owner:
             self._owner = waiter
         alarm = None if ends is None else loop.call_at(ends, _wake, waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
             if owner:
                 self._owner = None
             if alarm is not None:
@@ -140,21 +143,23 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-class Flights(Generic[O]):
+class Flights(Generic[OutcomeT]):
     """The flights of one event loop, by slot.
 
     `ended` gives the outcome of a flight that ended without one. Flights of one `home` wait for
     each other, whatever loop they fly in. `statistics` and `detach` may be called in any thread.
     """
 
-    def __init__(self, ended: Callable[[BaseException | None], O], home: object = None) -> None:
+    def __init__(
+        self, ended: Callable[[BaseException | None], OutcomeT], home: object = None
+    ) -> None:
         self.closed = False
         self._ended = ended
-        self._home = home if home is not None else self
+        self.home = home if home is not None else self
         self._lock = threading.Lock()
-        self._table: dict[Hashable, Flight[O]] = {}
-        self._leading: dict[Hashable, Flight[O]] = {}  # by key
-        self._open: set[Flight[O]] = set()  # also those detached: their tasks still run
+        self._table: dict[Hashable, Flight[OutcomeT]] = {}
+        self._leading: dict[Hashable, Flight[OutcomeT]] = {}  # by key
+        self._open: set[Flight[OutcomeT]] = set()  # also those detached: their tasks still run
 
     def statistics(self) -> FlightStatistics:
         """Counts, as they are now."""
@@ -164,16 +169,16 @@ class Flights(Generic[O]):
         callers = sum(flight.callers for flight in flights if flight.outcome is None)
         return FlightStatistics(len(flights) - landed, callers, landed)
 
-    def find(self, slot: Hashable) -> Flight[O] | None:
-        """The flight for `slot`: in the air, or landed with an outcome that stays."""
+    def find(self, slot: Hashable) -> Flight[OutcomeT] | None:
+        """The flight for `slot`: in the air, or landed and still storing."""
         return self._table.get(slot)
 
-    def leader(self, key: Hashable) -> Flight[O] | None:
+    def leader(self, key: Hashable) -> Flight[OutcomeT] | None:
         """A flight of `key`, whatever its slot, that is calling now."""
         flight = self._leading.get(key)
         return flight if flight is not None and flight.outcome is None else None
 
-    def noted(self, flight: Flight[O]) -> None:
+    def noted(self, flight: Flight[OutcomeT]) -> None:
         """A flight tells that it has gone on to another phase."""
         if flight.phase in (Phase.LEADING, Phase.ALONE) and not flight.detached:
             with self._lock:
@@ -183,16 +188,16 @@ class Flights(Generic[O]):
         self,
         slot: Hashable,
         key: Hashable,
-        fly: Callable[[Flight[O]], Coroutine[Any, Any, None]],
+        fly: Callable[[Flight[OutcomeT]], Coroutine[Any, Any, None]],
         *,
         abandon: bool,
-    ) -> Flight[O]:
+    ) -> Flight[OutcomeT]:
         """A new flight whose task runs `fly`; raises `ReentrantCall` inside a flight of `key`."""
         chain = _airborne.get()
         for other in chain:
-            if other.key == key and other._flights._home is self._home and other.outcome is None:
+            if other.key == key and other.home is self.home and other.outcome is None:
                 _refuse_own()
-        flight: Flight[O] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
+        flight: Flight[OutcomeT] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
         with self._lock:
             self._table[slot] = flight
             self._open.add(flight)
@@ -204,13 +209,13 @@ class Flights(Generic[O]):
         flight.task.add_done_callback(partial(self._end, flight))
         return flight
 
-    def _end(self, flight: Flight[O], task: asyncio.Task[None]) -> None:
+    def _end(self, flight: Flight[OutcomeT], task: asyncio.Task[None]) -> None:
         self.remove(flight)
         with self._lock:
             self._open.discard(flight)
         flight.land(self._ended(None if task.cancelled() else task.exception()))
 
-    def remove(self, flight: Flight[O]) -> None:
+    def remove(self, flight: Flight[OutcomeT]) -> None:
         """Nobody joins this flight any more."""
         with self._lock:
             # only what is still ours: the slot may hold a newer flight
@@ -220,8 +225,8 @@ class Flights(Generic[O]):
                 del self._leading[flight.key]
 
     async def wait(
-        self, flight: Flight[O], timeout: float | None, *, owner: bool = False
-    ) -> O | None:
+        self, flight: Flight[OutcomeT], timeout: float | None, *, owner: bool = False
+    ) -> OutcomeT | None:
         """Be one of the callers of `flight` until it lands or `timeout` seconds went by.
 
         Raises `ReentrantCall` inside that very flight.

@@ -19,9 +19,8 @@ from samecall._entry import (
     Key,
     Kind,
     Payload,
-    encode_entry,
     freshness,
-    new_stamp,
+    seal,
 )
 from samecall._errors import Unstorable
 from samecall._failopen import FailOpenStore
@@ -39,7 +38,6 @@ from samecall._outcome import (
     Unstored,
 )
 from samecall._ports import (
-    SEEN_ANY,
     SEEN_NOTHING,
     CallAnswered,
     Clock,
@@ -71,13 +69,15 @@ class Room:
     home: object = None
     flights: Flights[Outcome] = field(init=False)
     till: Till = field(init=False)
-    errors: OrderedDict[bytes, BaseException] = field(default_factory=OrderedDict)
+    errors: OrderedDict[bytes, BaseException] = field(
+        default_factory=OrderedDict[bytes, BaseException]
+    )
 
     def __post_init__(self) -> None:
         self.flights = Flights[Outcome](_ended, self.home)
         self.till = Till(self.clock, self.emit, self.counters, self.report)
 
-    # --- who flies ---------------------------------------------------------------------------------
+    # --- who flies -------------------------------------------------------------------------------
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
@@ -109,10 +109,12 @@ class Room:
         return None
 
     def _suits(self, outcome: Outcome, request: Request) -> bool:
-        """Whether an answer that is being stored already answers one who asks only now."""
+        """Whether a flight that has landed, and still stores, answers one who asks only now.
+
+        Never with an error of its caller's own: who asks again would get it again, for ever.
+        """
         return (
             isinstance(outcome, Found)
-            and request.seen != SEEN_ANY
             and freshness(outcome.entry, request.policy, self.clock.now()) is Freshness.FRESH
         )
 
@@ -151,7 +153,7 @@ class Room:
             return None
         return entry
 
-    # --- who leads ---------------------------------------------------------------------------------
+    # --- who leads -------------------------------------------------------------------------------
 
     async def _lead_alone(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
         other = self.flights.leader(request.key)
@@ -191,16 +193,16 @@ class Room:
         self.till.paid(request, began, crashed.failure.record.class_name)
         return self._crash(flight, request, crashed)
 
-    # --- what becomes of it ------------------------------------------------------------------------
+    # --- what becomes of it ----------------------------------------------------------------------
 
     def _answer(
         self, flight: Flight[Outcome], request: Request, value: Any, cost: float
     ) -> _Settle | None:
         policy = request.policy
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
+        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
         try:
             payload = request.codec.encode(value)
-            entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
+            entry, data = seal(request.key, Kind.VALUE, payload, ttl, cost, self.clock.now())
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
             flight.land(Unstored(value, request))
             unnamed = "" if isinstance(error, Unstorable) else f"{type(error).__name__}: "
@@ -212,7 +214,7 @@ class Room:
             self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
             return None
         self._keep(flight, request.key, entry)
-        flight.land(found, stays=True)
+        flight.land(found)
         return lambda claim: self._commit(flight, claim, data, ttl)
 
     async def _commit(self, flight: Flight[Outcome], claim: Claim, data: bytes, ttl: float) -> None:
@@ -234,7 +236,7 @@ class Room:
                 kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
             else:
                 kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-            entry, data = self._seal(request.key, kind, payload, ttl, 0.0)
+            entry, data = seal(request.key, kind, payload, ttl, 0.0, self.clock.now())
         except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
             flight.land(crashed)
             self.report(f"{crashed.failure.record.class_name} cannot be shared: {fault}")
@@ -242,13 +244,6 @@ class Room:
         self._remember(entry.stamp, crashed.told, ttl)
         flight.land(crashed)
         return lambda claim: claim.fail(data, ttl)
-
-    def _seal(
-        self, key: Key, kind: Kind, payload: Payload, ttl: float, cost: float
-    ) -> tuple[Entry, bytes]:
-        entry = Entry(kind, payload, new_stamp(), ttl, ttl, cost, self.clock.now())
-        data = encode_entry(key, entry)
-        return msgspec.structs.replace(entry, size=len(data)), data
 
     def _keep(self, flight: Flight[Outcome], key: Key, entry: Entry) -> None:
         if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:
@@ -266,7 +261,7 @@ class Room:
             self.errors.popitem(last=False)
         asyncio.get_running_loop().call_later(ttl + 1.0, self.errors.pop, stamp, None)
 
-    # --- what is counted ---------------------------------------------------------------------------
+    # --- what is counted -------------------------------------------------------------------------
 
     def answered(self, request: Request, answer: object) -> object:
         """Count one answered call, and hand its answer on."""

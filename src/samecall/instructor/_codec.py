@@ -33,6 +33,7 @@ from samecall.instructor._models import Prepared
 __all__ = ["Answer", "AnswerCodec"]
 
 _TAG = "instructor"
+_OURS = frozenset({"context", "hooks", "max_retries", "strict", "token_budget"})
 
 
 @dataclass(slots=True)
@@ -120,12 +121,12 @@ class AnswerCodec(BaseCodec[Answer]):
                 n_attempts=body.attempts,
                 total_usage=usage,
                 messages=self._asked.get("messages"),
-                create_kwargs=dict(self._asked),
+                create_kwargs={k: v for k, v in self._asked.items() if k not in _OURS},
                 failed_attempts=[FailedAttempt(body.attempts, error, raw)],
             ) from error
 
     def explain(self, error: BaseException) -> Failure:
-        """How far an error of the leader travels; a completion that failed validation goes along."""
+        """How far an error travels; a completion that failed validation goes along."""
         timeout = self._asked.get("timeout")
         return Failure(
             reach_of(error, own_timeout=isinstance(timeout, (int, float))),
