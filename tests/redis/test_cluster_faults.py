@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 from redis_parts import PATIENT, new_data, new_key
@@ -14,7 +15,7 @@ from samecall._entry import Key
 from samecall._errors import StoreError
 from samecall._ports import Hit, Lead, Wait
 from samecall._redis import RedisStore, open_redis
-from samecall._redis.topology import slot_of
+from samecall._redis.topology import consult, slot_of
 from samecall.testing import LocalCluster
 from samecall.testing.clusters import Member
 
@@ -339,3 +340,35 @@ async def test_a_closed_store_leaves_nothing(cluster: LocalCluster) -> None:
         async with store.listen(key):
             pass
     assert not [t for t in asyncio.all_tasks() if "samecall" in t.get_name()]
+
+
+async def test_servers_without_sharded_channels(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before version 7 one subscription on any node hears what is said on all of them."""
+    from samecall._redis import router
+
+    async def older(settings: Any, limit: float) -> Any:
+        ranges, _ = await consult(settings, limit)
+        return ranges, False
+
+    monkeypatch.setattr(router, "consult", older)
+    one = open_redis(cluster.url, op_timeout=PATIENT)()
+    two = open_redis(cluster.url, op_timeout=PATIENT)()
+    keys = [new_key() for _ in range(20)]
+    async with contextlib.AsyncExitStack() as stack:
+        bells = [await stack.enter_async_context(one.listen(key)) for key in keys]
+        assert one.statistics()["channels"] == 20
+        for key, bell in zip(keys, bells, strict=True):
+            assert await two.acquire(key, b"t", b"", LONG) == Lead(b"")
+            data = new_data(key)
+            assert await two.commit(key, b"t", b"", data, LONG) is True
+            assert await bell.wait(SOON) == data
+    counts = [cluster.say(node, "PUBSUB", "SHARDCHANNELS") for node in cluster.nodes]
+    assert not any(
+        channel.startswith(b"0:ns-") and keys[0].hex.encode() in channel
+        for channels in counts
+        for channel in channels
+    )
+    await one.aclose()
+    await two.aclose()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, Self
 
 from samecall._errors import StoreError
 from samecall.testing._resp import Reply, ask
-from samecall.testing.servers import LocalServer, wait_until
+from samecall.testing.servers import LocalServer, free_port, wait_until
 
 __all__ = ["LocalCluster", "Member"]
 
 _SLOTS = 16384
+_BUS = 10_000
 _PRIMARIES = 3
 _TOGETHER = 30.0
 
@@ -40,8 +42,8 @@ class Member(Protocol):
 class LocalCluster:
     """Six servers on the loopback interface: `nodes[i + 3]` begins as the replica of `nodes[i]`.
 
-    binary, arguments: see `LocalServer`. make: what makes a server of a command line instead, such
-    as one in a container; it must reach the others by 127.0.0.1 and the port that it is known by.
+    binary, arguments: see `LocalServer`. make: what makes a server of a port and more of its command
+    line instead, such as one in a container; all must reach it by 127.0.0.1 and that port.
     node_timeout: seconds after which a silent node counts as failed.
 
     All methods block until what they say is done. Raises `StoreError` if that does not happen.
@@ -53,7 +55,7 @@ class LocalCluster:
         *,
         arguments: Sequence[str] = (),
         node_timeout: float = 1.0,
-        make: Callable[[list[str]], Member] | None = None,
+        make: Callable[[int, list[str]], Member] | None = None,
     ) -> None:
         line = [
             *("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"),
@@ -62,9 +64,12 @@ class LocalCluster:
             *("--repl-diskless-sync-delay", "0"),
             *arguments,
         ]
-        if make is None:
-            make = lambda more: LocalServer(binary, arguments=more)  # noqa: E731
-        self.nodes: list[Member] = [make(line) for _ in range(2 * _PRIMARIES)]
+
+        def local(port: int, more: list[str]) -> Member:
+            return LocalServer(binary, port=port, arguments=more)
+
+        make = make or local
+        self.nodes: list[Member] = [make(_free_pair(), line) for _ in range(2 * _PRIMARIES)]
 
     @property
     def url(self) -> str:
@@ -219,6 +224,17 @@ class LocalCluster:
     def _name(self, node: Member) -> str:
         name = self.say(node, "CLUSTER", "MYID")
         return name.decode() if isinstance(name, bytes) else ""
+
+
+def _free_pair() -> int:
+    # The nodes talk to each other on a port 10,000 higher. Neither may be one that outgoing
+    # connections take: a node that was stopped could not come back.
+    while True:
+        port = free_port() - _BUS
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _holds(ranges: list[str], slot: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Self
 from samecall._errors import StoreError
 from samecall.testing._resp import Reply, ask
 from samecall.testing.clusters import Member
-from samecall.testing.servers import LocalServer, wait_until
+from samecall.testing.servers import LocalServer, free_port, wait_until
 
 __all__ = ["LocalSentinel", "sentinel_config"]
 
@@ -40,14 +40,14 @@ class _LocalWatcher(LocalServer):
 
     _ready = "+monitor master"
 
-    def __init__(self, binary: str | os.PathLike[str] | None, config: Callable[[int], str]) -> None:
-        super().__init__(binary)
+    def __init__(self, binary: str | os.PathLike[str] | None, port: int, config: str) -> None:
+        super().__init__(binary, port=port)
         self._config = config
 
     def _command_line(self) -> list[str]:
         path = Path(self._directory, "sentinel.conf")
-        if not path.exists() or f"port {self.port}\n" not in path.read_text():
-            path.write_text(self._config(self.port))
+        if not path.exists():  # it keeps there what it has learnt
+            path.write_text(self._config)
         return [str(path), "--sentinel"]
 
 
@@ -55,8 +55,8 @@ class LocalSentinel:
     """Three data servers and three sentinels on the loopback interface.
 
     binary, arguments (of the data servers): see `LocalServer`. make: what makes a data server of a
-    command line instead, and watch: a sentinel of the text of its file for a port, such as ones
-    in containers. down_after: seconds after which a silent primary counts as failed.
+    port and more of its command line instead, and watch: a sentinel of a port and the text of its
+    file, such as ones in containers. down_after: seconds after which a silent primary counts as failed.
 
     All methods block until what they say is done. Raises `StoreError` if that does not happen.
     """
@@ -69,15 +69,21 @@ class LocalSentinel:
         *,
         arguments: Sequence[str] = (),
         down_after: float = 0.5,
-        make: Callable[[list[str]], Member] | None = None,
-        watch: Callable[[Callable[[int], str]], Member] | None = None,
+        make: Callable[[int, list[str]], Member] | None = None,
+        watch: Callable[[int, str], Member] | None = None,
     ) -> None:
         line = ["--repl-diskless-sync-delay", "0", *arguments]
-        if make is None:
-            make = lambda more: LocalServer(binary, arguments=more)  # noqa: E731
-        self._watch = watch or (lambda config: _LocalWatcher(binary, config))
+
+        def local(port: int, more: list[str]) -> Member:
+            return LocalServer(binary, port=port, arguments=more)
+
+        def watcher(port: int, config: str) -> Member:
+            return _LocalWatcher(binary, port, config)
+
+        make = make or local
+        self._watch = watch or watcher
         self._down_after = down_after
-        self.servers: list[Member] = [make(line) for _ in range(3)]
+        self.servers: list[Member] = [make(free_port(), line) for _ in range(3)]
         self.sentinels: list[Member] = []
 
     @property
@@ -94,11 +100,10 @@ class LocalSentinel:
         for server in replicas:
             self.say(server, "REPLICAOF", "127.0.0.1", first.port)
         for _ in range(_SENTINELS):
-            sentinel = self._watch(
-                lambda port: sentinel_config(self.service, first.port, self._down_after, port)
-            )
-            self.sentinels.append(sentinel)
-            sentinel.start()
+            port = free_port()
+            config = sentinel_config(self.service, first.port, self._down_after, port)
+            self.sentinels.append(self._watch(port, config))
+            self.sentinels[-1].start()
         wait_until(self.sound, "the sentinels did not come together", _TOGETHER)
 
     def say(self, server: Member, *command: str | bytes | int) -> Reply:
