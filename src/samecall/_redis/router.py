@@ -19,7 +19,16 @@ from samecall._redis.batch import Job, Lane
 from samecall._redis.link import Command, Link
 from samecall._redis.lookout import Lookout
 from samecall._redis.scripts import Script
-from samecall._redis.topology import Address, Seeds, SlotMap, Slots, consult, is_alive, slot_of
+from samecall._redis.topology import (
+    Address,
+    Seeds,
+    SlotMap,
+    Slots,
+    consult,
+    is_alive,
+    slot_of,
+    told,
+)
 
 __all__ = ["Errand", "Node", "Router"]
 
@@ -135,16 +144,16 @@ class Router:
     def _send_on(self, node: Node, job: Errand, error: Exception) -> bool:
         match error:
             case MovedError():
-                self.moved(error.slot_id, (error.host or node.address[0], error.port))
+                self.moved(*told(error, node.address))
                 # while two nodes send each other's jobs back, nothing is gained by haste
                 if job.hops > _STRAIGHT:
                     self._later(job)
                 else:
                     self.place(job)
             case AskError():
-                there = self.seeds.reached((error.host or node.address[0], error.port))
+                _, there = told(error, node.address)
                 job.asking = True
-                self.node(there).put(job)
+                self.node(self.seeds.reached(there)).put(job)
             case TryAgainError():  # the slot is on its way, and some of the keys have gone ahead
                 self._later(job)
             case StoreError():
@@ -244,8 +253,8 @@ class Router:
                 return await consult(self.seeds.at(address), self.limit)
             except StoreError as error:
                 troubles.append(error)
-        told = [each for each in troubles if isinstance(each, StoreRefused)]
-        raise (told or troubles)[0]
+        refused = [each for each in troubles if isinstance(each, StoreRefused)]
+        raise (refused or troubles)[0]
 
     @property
     def settled(self) -> bool:

@@ -20,7 +20,7 @@ from samecall._redis.bell import RedisBell
 from samecall._redis.bells import Channel, Switchboard
 from samecall._redis.link import Command, Connection
 from samecall._redis.router import Router
-from samecall._redis.topology import Address, slot_of
+from samecall._redis.topology import Address, slot_of, told
 
 __all__ = ["ClusterBells", "ShardBoard"]
 
@@ -42,7 +42,7 @@ class ShardBoard(Switchboard):
         make: Callable[[], Connection],
         limit: float,
         lost: Callable[[], None],
-        moved: Callable[[int, Address], None],
+        moved: Callable[[MovedError], None],
     ) -> None:
         super().__init__(make, limit)
         self._on_lost = lost
@@ -115,7 +115,7 @@ class ShardBoard(Switchboard):
             case MovedError():
                 super()._hear([b"pong", b""])  # an answer to some command, no more
                 self.astray(message.slot_id)
-                self._on_moved(message.slot_id, (message.host, message.port))
+                self._on_moved(message)
             case _:
                 super()._hear(message)
 
@@ -198,8 +198,8 @@ class ClusterBells:
         address = choice(standing or self._router.seeds.addresses)  # noqa: S311 - nothing secret
         return self._router.seeds.at(address).make()
 
-    def _moved(self, told_by: Address, slot: int, to: Address) -> None:
-        self._router.moved(slot, (to[0] or told_by[0], to[1]))
+    def _moved(self, by: Address, error: MovedError) -> None:
+        self._router.moved(*told(error, by))
         # while two nodes send us to each other, nothing is gained by haste
         asyncio.get_running_loop().call_later(_BREATH, self._rehome)
 

@@ -13,13 +13,23 @@ from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
-from redis.exceptions import ResponseError
+from redis.exceptions import AskError, ResponseError
 
 from samecall._errors import StoreError, StoreRefused, StoreUnreachable
 from samecall._redis.client import Settings
 from samecall._redis.link import Command, Link
 
-__all__ = ["Address", "Seeds", "SlotMap", "Slots", "consult", "is_alive", "read_slots", "slot_of"]
+__all__ = [
+    "Address",
+    "Seeds",
+    "SlotMap",
+    "Slots",
+    "consult",
+    "is_alive",
+    "read_slots",
+    "slot_of",
+    "told",
+]
 
 Address = tuple[str, int]
 Slots = list[tuple[int, int, Address]]
@@ -48,6 +58,12 @@ def slot_of(name: bytes) -> int:
     return key_slot(name)
 
 
+def told(error: AskError, by: Address) -> tuple[int, Address]:
+    """The slot and the node that a redirection by a node at `by` names."""
+    host, _, port = error.args[0].partition(" ")[2].rpartition(":")
+    return error.slot_id, (host or by[0], int(port))  # no host: the node's own
+
+
 class SlotMap:
     """The owners of all slots, as far as they are known."""
 
@@ -72,7 +88,7 @@ class SlotMap:
         self.nodes = {owner for owner in owners if owner is not None}
 
 
-def read_slots(reply: object, asked: str) -> Slots:
+def read_slots(reply: Any, asked: str) -> Slots:
     """The answer to CLUSTER SLOTS; a node without a name of its own is at the host `asked`."""
     found: Slots = []
     match reply:

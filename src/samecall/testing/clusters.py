@@ -42,8 +42,8 @@ class Member(Protocol):
 class LocalCluster:
     """Six servers on the loopback interface: `nodes[i + 3]` begins as the replica of `nodes[i]`.
 
-    binary, arguments: see `LocalServer`. make: what makes a server of a port and more of its command
-    line instead, such as one in a container; all must reach it by 127.0.0.1 and that port.
+    binary, arguments: see `LocalServer`. make: what makes a server of a port and more of its
+    command line instead, such as one in a container; all must reach it by 127.0.0.1 and that port.
     node_timeout: seconds after which a silent node counts as failed.
 
     All methods block until what they say is done. Raises `StoreError` if that does not happen.

@@ -56,7 +56,7 @@ class LocalSentinel:
 
     binary, arguments (of the data servers): see `LocalServer`. make: what makes a data server of a
     port and more of its command line instead, and watch: a sentinel of a port and the text of its
-    file, such as ones in containers. down_after: seconds after which a silent primary counts as failed.
+    file, such as ones in containers. down_after: seconds until a silent primary counts as failed.
 
     All methods block until what they say is done. Raises `StoreError` if that does not happen.
     """
