@@ -66,6 +66,6 @@ def cluster(request):
 
 @pytest.fixture(scope="module")
 def sentinel(request):
-    """A running `samecall.testing.LocalSentinel`; who moves its primary does so once, at the end."""
+    """A running `samecall.testing.LocalSentinel`; its primary may move once, at the end."""
     with request.param.make_sentinel() as running:
         yield running

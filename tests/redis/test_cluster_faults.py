@@ -209,6 +209,10 @@ async def test_bells_follow_their_slot(calm: RedisStore, cluster: LocalCluster) 
     other = open_redis(cluster.url, op_timeout=PATIENT)()
     async with contextlib.AsyncExitStack() as stack:
         bells = [await stack.enter_async_context(calm.listen(key)) for key in keys]
+        neighbours = [
+            await stack.enter_async_context(calm.listen(key_on(cluster, node)))
+            for node in (home, away)
+        ]
         for to in (away, home, away, home):
             await asyncio.to_thread(cluster.move_slot, slot, to)
             for bell in bells:
@@ -223,6 +227,8 @@ async def test_bells_follow_their_slot(calm: RedisStore, cluster: LocalCluster) 
                 assert ring == data
                 await other.forget(key, 0.0)
                 assert await bell.wait(SOON) == b""
+        # on the same connections, in slots that stayed
+        assert [await bell.wait(0.0) for bell in neighbours] == [None, None]
     await other.aclose()
 
 
@@ -299,9 +305,11 @@ async def test_the_other_nodes_go_on(lively: LocalCluster) -> None:
     with contextlib.suppress(StoreError):
         await asyncio.wait_for(store.get(dead[0]), 60)
     for key in dead:
-        with pytest.raises(StoreError) as caught:
-            await store.acquire(key, b"t", b"", LONG)
-        assert type(caught.value) is StoreError
+        asked = asyncio.ensure_future(store.acquire(key, b"t", b"", LONG))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert asked.done()  # nobody waits for a node that is known to be lost
+        assert type(asked.exception()) is StoreError
     for key in alive:
         assert await store.acquire(key, b"t", b"", LONG) == Lead(b"")
     await store.ping()  # a store of which a part is gone is not gone
@@ -323,6 +331,38 @@ async def test_the_other_nodes_go_on(lively: LocalCluster) -> None:
     await until(served)
     for node in lively.nodes:
         lively.say(node, "CONFIG", "SET", "cluster-require-full-coverage", "yes")
+    await store.aclose()
+
+
+async def test_a_node_that_falls_silent_and_comes_back(lively: LocalCluster) -> None:
+    """It is lost, the store is not, and it is asked again once it answers."""
+    store = open_redis(lively.url, op_timeout=0.3)()
+    primary = lively.owner(9000)
+    replica = lively.replica_of(primary)
+    lively.say(replica, "CONFIG", "SET", "cluster-replica-no-failover", "yes")
+    for node in lively.nodes:
+        lively.say(node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+    key = key_on(lively, primary)
+    assert await store.acquire(key, b"t", b"", LONG) == Lead(b"")
+    primary.pause()
+    try:
+        with pytest.raises(StoreError) as caught:
+            await store.get(key)
+        assert type(caught.value) is StoreError
+    finally:
+        primary.resume()
+
+    async def served() -> bool:
+        try:
+            return isinstance(await store.acquire(key, b"u", b"", LONG), Wait)
+        except StoreError:
+            return False
+
+    await until(served)
+    await sound(lively)
+    for node in lively.nodes:
+        lively.say(node, "CONFIG", "SET", "cluster-require-full-coverage", "yes")
+    lively.say(replica, "CONFIG", "SET", "cluster-replica-no-failover", "no")
     await store.aclose()
 
 

@@ -13,6 +13,8 @@ from samecall._ports import Hit, Lead
 from samecall._redis import open_redis
 from samecall.testing import LocalSentinel, LocalServer
 from samecall.testing._resp import ask
+from samecall.testing.sentinels import _LocalWatcher, sentinel_config
+from samecall.testing.servers import free_port
 
 LONG = 600.0
 SOON = 30.0
@@ -76,6 +78,24 @@ async def test_a_primary_that_steps_down_under_load(lively: LocalSentinel) -> No
     moving = False
     assert min(await load) > 0
     await store.aclose()
+
+
+async def test_a_sentinel_that_is_wrong(sentinel: LocalSentinel) -> None:
+    """Who is named and is no primary is not used; the next sentinel is asked."""
+    replica = next(each for each in sentinel.servers if each is not sentinel.primary())
+    port = free_port()
+    config = sentinel_config(sentinel.service, replica.port, 60.0, port)
+    with _LocalWatcher(None, port, config) as wrong:
+        alone = open_redis(
+            f"redis+sentinel://127.0.0.1:{wrong.port}/{sentinel.service}", op_timeout=PATIENT
+        )()
+        with pytest.raises(StoreUnreachable, match="not the primary"):
+            await alone.get(new_key())
+        await alone.aclose()
+        url = sentinel.url.replace("://", f"://127.0.0.1:{wrong.port},")
+        store = open_redis(url, op_timeout=PATIENT)()
+        await store.ping()
+        await store.aclose()
 
 
 async def test_a_replica_takes_no_leases() -> None:

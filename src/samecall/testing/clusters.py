@@ -199,7 +199,7 @@ class LocalCluster:
             isinstance(info, bytes)
             and b"cluster_state:ok" in info
             and len(replicas) == _PRIMARIES
-            and not any("fail" in line.split()[2] for line in lines)
+            and not any({"fail", "fail?"} & set(line.split()[2].split(",")) for line in lines)
             and isinstance(link, bytes)
             and (b"role:master" in link or b"master_link_status:up" in link)
         )
