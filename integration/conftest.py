@@ -1,4 +1,6 @@
-"""The fixture `server`: every test that asks for it runs on Redis 7, Redis 8 and Valkey 8."""
+"""The fixtures `server`, `cluster` and `sentinel`: every test that asks for one of them runs on
+Redis 7, Redis 8 and Valkey 8.
+"""
 
 import pytest
 
@@ -21,10 +23,12 @@ def pytest_sessionstart(session):
 
 
 def pytest_generate_tests(metafunc):
-    if "server" in metafunc.fixturenames:
-        targets, _ = resolve()
-        ids = [target.id for target in targets]
-        metafunc.parametrize("server", targets, indirect=True, ids=ids)
+    for name in ("server", "cluster", "sentinel"):
+        if name in metafunc.fixturenames:
+            targets, _ = resolve()
+            ids = [target.id for target in targets]
+            scope = "function" if name == "server" else "module"
+            metafunc.parametrize(name, targets, indirect=True, ids=ids, scope=scope)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +55,17 @@ def server(request, _servers):
     running.target = target
     yield running
     running.start()
+
+
+@pytest.fixture(scope="module")
+def cluster(request):
+    """A running `samecall.testing.LocalCluster`; who moves or ends its nodes leaves it sound."""
+    with request.param.make_cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sentinel(request):
+    """A running `samecall.testing.LocalSentinel`; its primary may move once, at the end."""
+    with request.param.make_sentinel() as running:
+        yield running

@@ -7,9 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+from samecall.testing import LocalCluster, LocalSentinel
 from samecall.testing.servers import LocalServer, answers_ping, free_port, wait_until
 
-__all__ = ["WANTED", "ContainerServer", "DockerRequiredError", "Target", "resolve", "say"]
+__all__ = [
+    "WANTED",
+    "ContainerServer",
+    "ContainerWatcher",
+    "DockerRequiredError",
+    "Target",
+    "resolve",
+    "say",
+]
 
 
 # The tests reach a container by its published port on this machine. Without these settings
@@ -47,12 +56,18 @@ WANTED = [
 class ContainerServer:
     """A server in a container, with the methods of `samecall.testing.LocalServer`."""
 
-    def __init__(self, image, program):
-        self.port = free_port()
+    def __init__(self, image, program, *, port=None, arguments=(), host_network=False):
+        self.port = free_port() if port is None else port
         self.host = "127.0.0.1"
         self._image = image
-        self._command = [program, "--port", "6379", "--bind", "0.0.0.0"]
-        self._command += ["--protected-mode", "no", "--save", "", "--appendonly", "no"]
+        # The nodes of a cluster tell each other and their clients where they are: that has to be
+        # true on either side, so they share this machine's network.
+        self._host_network = host_network
+        where = (
+            [str(self.port), "--bind", self.host] if host_network else ["6379", "--bind", "0.0.0.0"]
+        )
+        self._command = [program, "--port", *where]
+        self._command += ["--protected-mode", "no", "--save", "", "--appendonly", "no", *arguments]
         self._container = None
 
     @property
@@ -107,8 +122,11 @@ class ContainerServer:
 
         for last_try in (False, False, True):
             container = DockerContainer(self._image).with_command(self._command)
-            # A fixed port: one that Docker chooses would be another one after a restart.
-            container.ports["6379/tcp"] = self.port if _REMOTE else (self.host, self.port)
+            if self._host_network:
+                container.with_kwargs(network_mode="host")
+            else:
+                # A fixed port: one that Docker chooses would be another one after a restart.
+                container.ports["6379/tcp"] = self.port if _REMOTE else (self.host, self.port)
             try:
                 self._container = container.start()
             except APIError as error:
@@ -117,8 +135,20 @@ class ContainerServer:
                     raise
                 self.port = free_port()
             else:
-                self.host = container.get_container_host_ip()
+                if not self._host_network:
+                    self.host = container.get_container_host_ip()
                 return
+
+
+class ContainerWatcher(ContainerServer):
+    """A sentinel in a container; `program` runs with the text of its file."""
+
+    def __init__(self, image, program, *, port, config):
+        super().__init__(image, program, port=port, host_network=True)
+        script = (
+            f'printf %s "$1" >/tmp/sentinel.conf && exec {program} /tmp/sentinel.conf --sentinel'
+        )
+        self._command = ["sh", "-c", script, "sentinel", config]
 
 
 @dataclass(frozen=True)
@@ -135,6 +165,26 @@ class Target:
         if self.image is not None:
             return ContainerServer(self.image, self.program)
         return LocalServer(self.program)
+
+    def make_cluster(self):
+        """A cluster of such servers, not started."""
+        return LocalCluster(self.program, make=self._member if self.image else None)
+
+    def make_sentinel(self):
+        """A Sentinel set-up of such servers, not started."""
+        if self.image is None:
+            return LocalSentinel(self.program)
+        return LocalSentinel(
+            make=self._member,
+            watch=lambda port, config: ContainerWatcher(
+                self.image, self.program, port=port, config=config
+            ),
+        )
+
+    def _member(self, port, arguments):
+        return ContainerServer(
+            self.image, self.program, port=port, arguments=arguments, host_network=True
+        )
 
 
 class DockerRequiredError(Exception):

@@ -10,7 +10,11 @@ from samecall._ports import LeaseStore
 
 __all__ = ["SCHEMES", "is_store", "open_store"]
 
-_REDIS = ("redis", "rediss", "redis+unix", "valkey", "valkeys", "valkey+unix")
+_REDIS = tuple(
+    f"{name}{kind}"
+    for name in ("redis", "valkey")
+    for kind in ("", "s", "+unix", "+cluster", "s+cluster", "+sentinel", "s+sentinel")
+)
 SCHEMES = ("memory", *_REDIS, "embedded")
 
 

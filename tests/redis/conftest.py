@@ -11,6 +11,7 @@ from redis_parts import PATIENT
 
 from samecall._embedded import EmbeddedServer
 from samecall._redis import RedisStore, open_redis
+from samecall.testing import LocalCluster, LocalSentinel
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,17 @@ async def raw(url: str) -> AsyncIterator[Redis]:
     client = Redis.from_url(url.replace("redis+unix", "unix"), protocol=2)
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """One cluster for all tests; who moves its slots or primaries leaves it sound."""
+    with LocalCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def sentinel() -> Iterator[LocalSentinel]:
+    """One Sentinel set-up for all tests; who moves its primary leaves it sound."""
+    with LocalSentinel() as sentinel:
+        yield sentinel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -31,7 +31,7 @@ class Job:
     something goes out even if its caller has gone and the lane's task is cancelled.
     """
 
-    __slots__ = ("args", "future", "keys", "resent", "script", "settles")
+    __slots__ = ("args", "asking", "future", "keys", "resent", "script", "settles")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Job:
         self.args = args
         self.settles = settles
         self.resent = False
+        self.asking = False  # a cluster's node sent it here and keeps the slot (ASK)
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def answer(self, reply: object) -> None:
@@ -66,6 +67,10 @@ class _Group:
         self.script = job.script
         self.jobs = [job]
         self.nonce = nonce
+
+    @property
+    def asking(self) -> bool:
+        return self.jobs[0].asking
 
     def takes(self, job: Job) -> bool:
         script = self.script
@@ -97,11 +102,19 @@ class _Group:
 
 
 class Lane:
-    """A queue in front of one link; belongs to one event loop."""
+    """A queue in front of one link; belongs to one event loop.
 
-    def __init__(self, link: Link, name: str) -> None:
+    `stray` is asked about every job that this server did not do, with the reason: whether somebody
+    else takes care of it. A lane that has one leads to a node of a cluster, where no two calls may
+    share a command.
+    """
+
+    def __init__(
+        self, link: Link, name: str, stray: Callable[[Job, Exception], bool] | None = None
+    ) -> None:
         self._link = link
         self._name = name
+        self._stray = stray
         self._queue: deque[Job] = deque()
         self._flying: list[Job] = []
         self._task: asyncio.Task[None] | None = None
@@ -122,13 +135,29 @@ class Lane:
         settles: bool = False,
     ) -> asyncio.Future[Any]:
         """Queue one job for the next batch; the future has its reply or a `StoreError`."""
+        job = Job(script, keys, args, settles=settles)
+        self.put(job)
+        return job.future
+
+    def put(self, job: Job) -> None:
+        """Queue a job that is there already; `StoreError` if the lane is closed."""
         if self._closed:
             raise StoreError("this store is closed")
-        job = Job(script, keys, args, settles=settles)
         self._queue.append(job)
         if self._task is None:
             self._start()
-        return job.future
+
+    def probe(self, script: Script, name: str) -> asyncio.Future[Any]:
+        """Run a script at the key `name`, to see whether the server takes writes."""
+        return self.ask(script, (name,), ())
+
+    async def scan(self) -> tuple[Lane, ...]:
+        """The lanes over which a SCAN sees every key; one's keys may share a command."""
+        return (self,)
+
+    async def unlink(self, names: list[bytes]) -> Any:
+        """Delete keys; how many there were."""
+        return await self.ask(None, (), (b"UNLINK", *names))
 
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -169,7 +198,7 @@ class Lane:
                 continue  # nobody waits, and nothing was sent: leave no lease behind
             self._flying.append(job)
             size += sum(len(arg) for arg in job.args if not isinstance(arg, int))
-            if groups and groups[-1].takes(job):
+            if self._stray is None and groups and groups[-1].takes(job):
                 groups[-1].jobs.append(job)
             else:
                 self._nonce += 1
@@ -180,30 +209,47 @@ class Lane:
         try:
             replies = await self._exchange(groups)
         except (Unconnected, StoreRefused) as error:
-            _fail((*self._flying, *self._queue), error)  # they would all meet the same
-            self._queue.clear()
+            met, self._queue = (*self._flying, *self._queue), deque()
+            self._refuse(met, error)  # they would all meet the same
             return
         except StoreError as error:
-            _fail(self._flying, error)
+            self._refuse(self._flying, error)
             return
         for group, reply in zip(groups, replies, strict=True):
             await self._deliver(group, reply)
 
+    def _refuse(self, jobs: Iterable[Job], error: StoreError) -> None:
+        for job in jobs:
+            if self._stray is None or not self._stray(job, error):
+                job.fail(error)
+
     async def _exchange(self, groups: list[_Group]) -> list[Any]:
-        commands = [group.command() for group in groups]
         try:
-            replies = await self._link.exchange(commands)
+            replies = await self._send(groups)
         except LinkLost:
             # every job may be sent twice; an idle connection that the server closed ends here
-            replies = await self._link.exchange(commands)
+            replies = await self._send(groups)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            again = await self._link.exchange([groups[i].command(whole=True) for i in unknown])
+            again = await self._send([groups[i] for i in unknown], whole=True)
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         return replies
 
+    async def _send(self, groups: list[_Group], *, whole: bool = False) -> list[Any]:
+        if not any(group.asking for group in groups):
+            return await self._link.exchange([group.command(whole=whole) for group in groups])
+        commands: list[Command] = []
+        for group in groups:
+            if group.asking:
+                commands.append((b"ASKING",))
+            commands.append(group.command(whole=whole))
+        replies = await self._link.exchange(commands)
+        return [each for each, sent in zip(replies, commands, strict=True) if sent != (b"ASKING",)]
+
     async def _deliver(self, group: _Group, reply: Any) -> None:
+        if self._stray is not None and isinstance(reply, Exception):
+            group.jobs[:] = [job for job in group.jobs if not self._stray(job, reply)]
         answers = group.replies(reply)
         if isinstance(answers, StoreError):
             if isinstance(answers, LinkLost):

@@ -16,30 +16,40 @@ from samecall._redis.bell import RedisBell
 from samecall._redis.link import Command, Connection, Link, explain, pack
 from samecall._redis.overdue import Alarm
 
-__all__ = ["Switchboard"]
+__all__ = ["Channel", "Switchboard"]
 
 _LINGER = 1.0  # an unused subscription stays for this long: the next bell may want it
 _HEARTBEAT = 10.0
 _BACKOFF = (0.05, 1.0)
-_NAMES_PER_COMMAND = 1000
 
 
-class _Channel:
-    __slots__ = ("asked", "bells", "live")
+class Channel:
+    """One channel's bells, and the switchboard that they are on."""
 
-    def __init__(self) -> None:
+    __slots__ = ("asked", "bells", "board", "live")
+
+    def __init__(self, board: Switchboard) -> None:
         self.bells: set[RedisBell] = set()
+        self.board = board
         self.asked = False
         self.live = False
+
+    def ensure(self) -> None:
+        """See to it that somebody reads."""
+        self.board.ensure()
 
 
 class Switchboard:
     """All bells of one event loop, behind one link."""
 
+    publish = b"PUBLISH"
+    subscribe, unsubscribe = b"SUBSCRIBE", b"UNSUBSCRIBE"
+    names_per_command = 1000
+
     def __init__(self, make: Callable[[], Connection], limit: float) -> None:
         self._link = Link(make, limit)
         self._limit = limit
-        self._channels: dict[bytes, _Channel] = {}
+        self._channels: dict[bytes, Channel] = {}
         self._task: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
@@ -55,6 +65,10 @@ class Switchboard:
         self._silent_since = 0
         self._closed = False
 
+    def knows(self, name: bytes) -> bool:
+        """Whether a channel has bells here, or had a moment ago."""
+        return name in self._channels
+
     def statistics(self) -> tuple[int, int]:
         """How many bells are listening, and how many channels are known."""
         return sum(len(channel.bells) for channel in self._channels.values()), len(self._channels)
@@ -64,8 +78,8 @@ class Switchboard:
         """A bell on the channel `name`, entered once the server has confirmed it."""
         if self._closed:
             raise StoreError("this store is closed")
-        bell = RedisBell(self.ensure)
-        channel = self._channels.setdefault(name, _Channel())
+        channel = self._channels.setdefault(name, Channel(self))
+        bell = RedisBell(channel.ensure)
         channel.bells.add(bell)
         try:
             if channel.live:
@@ -79,8 +93,8 @@ class Switchboard:
             yield bell
         finally:
             channel.bells.discard(bell)
-            if not channel.bells and self._sweeper is None:
-                self._sweeper = asyncio.get_running_loop().call_later(_LINGER, self._sweep)
+            if not channel.bells:
+                channel.board.sweep_later()
 
     def ensure(self) -> None:
         """See to it that somebody reads."""
@@ -101,7 +115,7 @@ class Switchboard:
                 delay = _BACKOFF[0]
                 await self._serve(connection)
             except StoreError as error:
-                self._refuse(error)
+                self._lost(error)
             finally:
                 await self._link.drop()
             if self._channels:
@@ -125,7 +139,7 @@ class Switchboard:
         try:
             async with self._patience:
                 while self._channels:
-                    self._hear(await connection.read_response(disable_decoding=True))
+                    self._hear(await self._read(connection))
         except Exception as error:
             raise explain(error, "listening to Redis") from error
         finally:
@@ -137,6 +151,9 @@ class Switchboard:
             if self._writing is not None:
                 self._writing.cancel()
             self._deafened()
+
+    async def _read(self, connection: Connection) -> Any:
+        return await connection.read_response(disable_decoding=True)
 
     def _deafened(self) -> None:
         # once, at the loss; while attempts to come back fail nobody is woken
@@ -172,6 +189,9 @@ class Switchboard:
                 bell.ring(b"")  # what was published while the line was down is lost
             else:
                 bell.entered.set_result(None)
+
+    def _lost(self, error: StoreError) -> None:
+        self._refuse(error)
 
     def _refuse(self, error: StoreError) -> None:
         for channel in self._channels.values():
@@ -215,7 +235,7 @@ class Switchboard:
         self._wanted.clear()
         for name in names:
             self._channels[name].asked = True
-        commands += _chunks(b"SUBSCRIBE", names)
+        commands += self._chunks(self.subscribe, names)
         self._owe(sum(max(1, len(command) - 1) for command in commands))
         return commands
 
@@ -241,16 +261,21 @@ class Switchboard:
         self._write_soon()
         self._heart = asyncio.get_running_loop().call_later(_HEARTBEAT, self._beat)
 
+    def sweep_later(self) -> None:
+        """Unsubscribe, in a while, from the channels that then have no bell."""
+        if self._sweeper is None and not self._closed:
+            self._sweeper = asyncio.get_running_loop().call_later(_LINGER, self._sweep)
+
     def _sweep(self) -> None:
         self._sweeper = None
         unused = [name for name, channel in self._channels.items() if not channel.bells]
         # one whose confirmation is due stays: a later subscription must not take it for its own
         gone = [n for n in unused if self._channels[n].live or not self._channels[n].asked]
-        self._outbox += _chunks(b"UNSUBSCRIBE", [n for n in gone if self._channels[n].live])
+        self._outbox += self._chunks(self.unsubscribe, [n for n in gone if self._channels[n].live])
         for name in gone:
             del self._channels[name]
         if len(gone) < len(unused):
-            self._sweeper = asyncio.get_running_loop().call_later(_LINGER, self._sweep)
+            self.sweep_later()
         self._write_soon()
         self._hurry.set()  # with no channel left, a task that waits to reconnect may end
 
@@ -267,7 +292,6 @@ class Switchboard:
         await self._link.drop()
         self._refuse(StoreError("this store is closed"))
 
-
-def _chunks(verb: bytes, names: list[bytes]) -> list[Command]:
-    step = _NAMES_PER_COMMAND
-    return [(verb, *names[i : i + step]) for i in range(0, len(names), step)]
+    def _chunks(self, verb: bytes, names: list[bytes]) -> list[Command]:
+        step = self.names_per_command
+        return [(verb, *names[i : i + step]) for i in range(0, len(names), step)]

@@ -18,7 +18,7 @@ from redis.asyncio import connection as redis_connection
 from samecall._errors import ConfigurationError
 from samecall._redis.link import Connection
 
-__all__ = ["Settings", "settings_of"]
+__all__ = ["TAKES", "Settings", "settings_of", "settings_with"]
 
 _SCHEMES = {
     "redis": "redis",
@@ -28,8 +28,11 @@ _SCHEMES = {
     "valkeys": "rediss",
     "valkey+unix": "unix",
 }
-_LATER = ("redis+cluster", "redis+sentinel", "valkey+cluster", "valkey+sentinel")
-_TAKES = "redis://, rediss://, redis+unix:// (or valkey for redis) or a redis.asyncio.Redis client"
+TAKES = (
+    "redis://, rediss://, redis+unix://, redis+cluster://, rediss+cluster://, redis+sentinel://, "
+    "rediss+sentinel:// (or valkey for redis) or a redis.asyncio client: Redis, RedisCluster, "
+    "Sentinel"
+)
 
 # what belongs to a pool or to features that a lane does without
 _DROPPED = frozenset(
@@ -69,7 +72,7 @@ def _kept(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to make one connection; making it does no I/O."""
+    """How to make a connection to one server; making it does no I/O."""
 
     kind: Callable[..., Connection]
     options: dict[str, Any] = field(repr=False)  # a password is among them
@@ -78,6 +81,10 @@ class Settings:
     def db(self) -> int:
         """The database number, which pub/sub does not know of itself."""
         return int(self.options.get("db") or 0)
+
+    def at(self, host: str, port: int) -> Settings:
+        """The same for another server."""
+        return Settings(self.kind, {**self.options, "host": host, "port": port})
 
     def make(self) -> Connection:
         """A connection that is not yet connected."""
@@ -91,20 +98,27 @@ def settings_of(source: object) -> Settings:
     elif isinstance(source, Redis):
         found = _from_client(source)
     else:
-        raise ConfigurationError(f"url_or_store takes {_TAKES}; got {type(source).__name__}")
+        raise ConfigurationError(f"url_or_store takes {TAKES}; got {type(source).__name__}")
+    return _tried(found)
+
+
+def settings_with(kind: Any, options: dict[str, Any]) -> Settings:
+    """Settings of these options, without those that a lane does without."""
+    return _tried(Settings(kind, {name: value for name, value in options.items() if _kept(name)}))
+
+
+def _tried(settings: Settings) -> Settings:
     try:
-        found.make()
+        settings.make()
     except Exception as error:  # noqa: BLE001 - an option that the connection does not know, a wrong type
         raise ConfigurationError(f"url_or_store: an option cannot be used: {error}") from None
-    return found
+    return settings
 
 
 def _from_url(url: str) -> Settings:
     scheme = url.partition("://")[0].lower() if "://" in url else ""
-    if scheme in _LATER:
-        raise ConfigurationError(f"url_or_store: {scheme}:// is not served yet; it takes {_TAKES}")
     if scheme not in _SCHEMES:
-        raise ConfigurationError(f"url_or_store takes {_TAKES}; got the scheme {scheme!r}")
+        raise ConfigurationError(f"url_or_store takes {TAKES}; got the scheme {scheme!r}")
     plain = f"{_SCHEMES[scheme]}://{url.partition('://')[2]}"
     try:
         options: dict[str, Any] = dict(redis_connection.parse_url(plain))
@@ -131,7 +145,7 @@ def _from_url(url: str) -> Settings:
 def _from_client(client: Redis) -> Settings:
     pool: Any = client.connection_pool
     kind: Any = pool.connection_class
-    if not isinstance(kind, type) or hasattr(pool, "sentinel_manager"):
-        raise ConfigurationError(f"url_or_store: a Sentinel client is not served yet; {_TAKES}")
+    if not isinstance(kind, type):
+        raise ConfigurationError(f"url_or_store takes {TAKES}; got a client without a pool")
     options: dict[str, Any] = pool.connection_kwargs
     return Settings(kind, {name: value for name, value in options.items() if _kept(name)})

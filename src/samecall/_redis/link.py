@@ -10,7 +10,14 @@ from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import hiredis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from samecall._errors import StoreError, StoreRefused, StoreUnreachable
 from samecall._redis.overdue import Patience
@@ -55,6 +62,8 @@ class Unconnected(StoreUnreachable):
 
 def explain(error: BaseException, doing: str) -> StoreError:
     """A `StoreError` in the words of `error`; a refused login is a `StoreRefused`."""
+    if isinstance(error, StoreError):
+        return type(error)(*error.args)
     cause: BaseException | None = error
     while cause is not None:  # redis-py wraps a refusal over a unix socket
         if isinstance(cause, (AuthenticationError, NoPermissionError)):
@@ -140,7 +149,7 @@ class Link:
         try:
             async with Patience(limit):
                 await connection.send_packed_command(packed, check_health=False)
-                return [await _reply(connection) for _ in commands]
+                replies = [await _reply(connection) for _ in commands]
         except BaseException as error:
             await self.drop()
             if not isinstance(error, Exception):
@@ -149,6 +158,16 @@ class Link:
             if isinstance(told, StoreRefused) or isinstance(error, TimeoutError):
                 raise told from error  # silence is not worth a second try: its callers have gone
             raise LinkLost(str(told)) from error
+        for reply in replies:
+            if isinstance(reply, ResponseError) and _demoted(reply):
+                await self.drop()  # the next connection may lead to the one that takes writes
+                raise LinkLost(f"Redis takes no writes: {reply}")
+        return replies
+
+
+def _demoted(error: ResponseError) -> bool:
+    # Redis 6.2 wraps what a command in a script met
+    return isinstance(error, (ReadOnlyError, MasterDownError)) or "-READONLY " in str(error)
 
 
 async def _reply(connection: Connection) -> Any:

@@ -13,9 +13,8 @@ from samecall._errors import StoreError
 from samecall._ports import Acquired, Bell, Failed, Found, Hit, Lead, Wait
 from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
-from samecall._redis.bells import Switchboard
-from samecall._redis.client import Settings, settings_of
-from samecall._redis.link import Command, Link
+from samecall._redis.link import Command
+from samecall._redis.places import Lines, lines_of
 
 __all__ = ["RedisStore", "open_redis"]
 
@@ -28,11 +27,12 @@ _PING = "samecall:ping"
 def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], RedisStore]:
     """A factory of stores, to be called once per event loop and process; does no I/O itself.
 
-    `source` is a URL or a ready `redis.asyncio.Redis`, whose settings are used and which is never
-    closed. `op_timeout`: seconds within which Redis owes a reply.
+    `source` is a URL or a ready `redis.asyncio` client (`Redis`, `RedisCluster`, `Sentinel`), whose
+    settings are used and which is never closed. `op_timeout`: seconds within which Redis owes a
+    reply.
     """
-    settings = settings_of(source)
-    return lambda: RedisStore(settings, op_timeout)
+    lines = lines_of(source)
+    return lambda: RedisStore(lines(op_timeout), op_timeout)
 
 
 def _ms(seconds: float) -> int:
@@ -40,15 +40,17 @@ def _ms(seconds: float) -> int:
 
 
 class RedisStore:
-    """A `LeaseStore` of one event loop, over three connections: reads, writes, notifications."""
+    """A `LeaseStore` of one event loop, over three connections (per node of a cluster): reads,
+    writes, notifications.
+    """
 
-    def __init__(self, settings: Settings, op_timeout: float) -> None:
-        self._db = settings.db
+    def __init__(self, lines: Lines, op_timeout: float) -> None:
+        self._db = lines.db
         self._op_timeout = op_timeout
         self._process = os.getpid()
-        self._reads = Lane(Link(settings.make, op_timeout), "reads")
-        self._writes = Lane(Link(settings.make, op_timeout), "writes")
-        self._bells = Switchboard(settings.make, op_timeout)
+        self._reads = lines.reads
+        self._writes = lines.writes
+        self._bells = lines.bells
 
     # --- leases -------------------------------------------------------------------------------
 
@@ -66,19 +68,19 @@ class RedisStore:
     async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
         """See `_ports.LeaseStore`."""
         keys = (names.value(key), names.error(key), names.lease(key), names.tombstone(key))
-        args = (token, seen, data, _ms(ttl), names.channel(key, self._db), _RIDES)
+        args = (token, seen, data, _ms(ttl), self._channel(key), _RIDES, self._bells.publish)
         return _flag(await self._settle(scripts.COMMIT, keys, args))
 
     async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
         """See `_ports.LeaseStore`; a `ttl` of 0 keeps nothing and only frees the lease."""
         keys = (names.error(key), names.lease(key))
         kept = _ms(ttl) if ttl > 0 else 0
-        args = (token, data, kept, names.channel(key, self._db), _RIDES)
+        args = (token, data, kept, self._channel(key), _RIDES, self._bells.publish)
         return _flag(await self._settle(scripts.FAIL, keys, args))
 
     async def release(self, key: Key, token: bytes) -> bool:
         """See `_ports.LeaseStore`."""
-        args = (token, names.channel(key, self._db))
+        args = (token, self._channel(key), self._bells.publish)
         return _flag(await self._settle(scripts.RELEASE, (names.lease(key),), args))
 
     def _settle(
@@ -88,7 +90,10 @@ class RedisStore:
 
     def listen(self, key: Key) -> AbstractAsyncContextManager[Bell]:
         """See `_ports.LeaseStore`."""
-        return self._bells.listen(names.channel(key, self._db).encode())
+        return self._bells.listen(self._channel(key).encode())
+
+    def _channel(self, key: Key) -> str:
+        return names.channel(key, self._db)
 
     # --- entries ------------------------------------------------------------------------------
 
@@ -113,33 +118,36 @@ class RedisStore:
         """See `_ports.Store`."""
         keys = (names.value(key), names.error(key), names.lease(key), names.tombstone(key))
         kept = _ms(tombstone) if tombstone > 0 else 0
-        args = (kept, names.channel(key, self._db))
+        args = (kept, self._channel(key), self._bells.publish)
         _flag(await self._settle(scripts.FORGET, keys, args))
 
     async def clear(self, namespace: str) -> int:
         """See `_ports.Store`. Scans the whole database in small steps; calls in the air go on."""
-        await self._unlink_all(names.pattern(namespace, "e"))
-        return await self._unlink_all(names.pattern(namespace, "v"))
+        gone = 0
+        for lane in await self._writes.scan():
+            await self._unlink_all(lane, names.pattern(namespace, "e"))
+            gone += await self._unlink_all(lane, names.pattern(namespace, "v"))
+        return gone
 
-    async def _unlink_all(self, pattern: str) -> int:
+    async def _unlink_all(self, lane: Lane, pattern: str) -> int:
         gone = 0
         cursor = b"0"
         while True:
             scan = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN)
-            match await self._writes.ask(None, (), scan):
+            match await lane.ask(None, (), scan):
                 case [bytes(cursor), [*found]]:
                     pass
                 case other:
                     _nonsense(other)
             if found:
-                reply = await self._writes.ask(None, (), (b"UNLINK", *found))
+                reply = await self._writes.unlink(found)
                 gone += reply if isinstance(reply, int) else _nonsense(reply)
             if cursor == b"0":
                 return gone
 
     async def ping(self) -> None:
         """Return if Redis runs scripts and takes writes."""
-        _flag(await self._reads.ask(scripts.PING, (_PING,), ()))
+        _flag(await self._reads.probe(scripts.PING, _PING))
 
     def statistics(self) -> dict[str, int]:
         """Jobs on either lane, bells that listen, and channels that are known."""

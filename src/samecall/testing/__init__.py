@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
     from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
+    from samecall.testing.clusters import LocalCluster
     from samecall.testing.provider import StubProvider
+    from samecall.testing.sentinels import LocalSentinel
     from samecall.testing.servers import LocalServer
 
 __all__ = [
     "FaultyStore",
     "GatedProvider",
+    "LocalCluster",
+    "LocalSentinel",
     "LocalServer",
     "ManualClock",
     "StubProvider",
@@ -30,6 +34,8 @@ __all__ = [
 _HOMES = {
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
+    "LocalCluster": "samecall.testing.clusters",
+    "LocalSentinel": "samecall.testing.sentinels",
     "LocalServer": "samecall.testing.servers",
     "ManualClock": "samecall.testing._doubles",
     "StubProvider": "samecall.testing.provider",

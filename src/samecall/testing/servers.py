@@ -27,8 +27,6 @@ HOST = "127.0.0.1"
 # reach a stopped server there could otherwise connect to itself and keep the port.
 _FIRST_PORT, _LAST_PORT = 20_000, 31_999
 
-_READY = "Ready to accept connections"
-
 
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens on."""
@@ -72,6 +70,8 @@ class LocalServer:
     the loop must go on. Raises `ConfigurationError` for a binary that does not exist and
     `StoreError` for a server that does not start.
     """
+
+    _ready = "Ready to accept connections"
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class LocalServer:
         self._spawned[:] = [process]
         # Its own word, because on a port that was taken somebody else would answer a PING.
         wait_until(
-            lambda: process.poll() is not None or _READY in self._log(),
+            lambda: process.poll() is not None or self._ready in self._log(),
             f"{self.binary} was not ready on port {self.port}",
             seconds,
         )

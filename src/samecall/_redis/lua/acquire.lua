@@ -29,6 +29,9 @@ local function look(v, e, l, token, seen, lease)
     end
   end
   local done = redis.pcall('SET', l, token, 'PX', lease)
+  if done.err and string.find(done.err, 'READONLY', 1, true) then
+    return redis.error_reply('READONLY a replica takes no lease')
+  end
   if done.err then
     return {'X', done.err}
   end
@@ -39,7 +42,11 @@ for i = 1, #KEYS, 3 do
   if sent > most then
     reply[#reply + 1] = {'M'}
   else
-    reply[#reply + 1] = look(KEYS[i], KEYS[i + 1], KEYS[i + 2], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+    local one = look(KEYS[i], KEYS[i + 1], KEYS[i + 2], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+    if one.err then
+      return one
+    end
+    reply[#reply + 1] = one
   end
 end
 return reply

@@ -1,7 +1,8 @@
 -- COMMIT: store the value if the lease is ours; or if there is none (one without a TTL counts as
 -- none), no tombstone, and the value's stamp is still the one that was seen.
 -- KEYS  value, error, lease, tombstone
--- ARGV  nonce, token, seen, entry, its ttl (ms), channel, most bytes that ride in a message
+-- ARGV  nonce, token, seen, entry, its ttl (ms), channel, most bytes that ride in a message,
+--       PUBLISH or SPUBLISH
 -- reply {nonce, 1 (stored) or 0 (refused)}
 -- Safe to send twice: the second time finds its own stamp there.
 local token, seen, entry = ARGV[2], ARGV[3], ARGV[4]
@@ -22,5 +23,5 @@ end
 redis.call('SET', KEYS[1], entry, 'PX', ARGV[5])
 redis.call('DEL', KEYS[2], KEYS[3])
 -- pcall: a login without the right to publish has stored all the same
-redis.pcall('PUBLISH', ARGV[6], #entry <= tonumber(ARGV[7]) and entry or '')
+redis.pcall(ARGV[8], ARGV[6], #entry <= tonumber(ARGV[7]) and entry or '')
 return {ARGV[1], 1}

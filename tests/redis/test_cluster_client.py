@@ -1,0 +1,157 @@
+"""URLs and ready clients of clusters and Sentinel set-ups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection
+from redis.asyncio.sentinel import Sentinel
+from redis_parts import PATIENT, new_data, new_key
+
+from samecall._errors import ConfigurationError, StoreRefused, StoreUnreachable
+from samecall._ports import Lead
+from samecall._redis import RedisStore, open_redis
+from samecall._redis.places import lines_of
+from samecall.testing import LocalCluster, LocalSentinel, LocalServer
+
+
+def seeds(url: str) -> Any:
+    lines: Any = lines_of(url)(1.0)
+    return lines.reads._router.seeds
+
+
+def sentinel_connection(url: str) -> Any:
+    lines: Any = lines_of(url)(1.0)
+    return lines.reads._link._make()
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "options"),
+    [
+        ("redis+cluster://a:1,b:2", [("a", 1), ("b", 2)], {}),
+        ("valkey+cluster://a,b/0", [("a", 6379), ("b", 6379)], {}),
+        ("redis+cluster://u:p%40@a", [("a", 6379)], {"username": "u", "password": "p@"}),
+        ("redis+cluster://[::1]:7,[::2]", [("::1", 7), ("::2", 6379)], {}),
+        ("REDISS+CLUSTER://a?ssl_cert_reqs=none", [("a", 6379)], {"ssl_cert_reqs": "none"}),
+        ("valkeys+cluster://:p@a", [("a", 6379)], {"password": "p"}),
+    ],
+)
+def test_cluster_urls(url: str, addresses: list[object], options: dict[str, Any]) -> None:
+    """What a URL says is what every node's connection gets."""
+    found = seeds(url)
+    assert list(found.addresses) == addresses
+    settings = found.at(("node", 9))
+    assert {name: settings.options[name] for name in options} == options
+    assert (settings.options["host"], settings.options["port"]) == ("node", 9)
+    assert issubclass(settings.kind, SSLConnection) is url.lower().startswith(
+        ("rediss+", "valkeys+")
+    )
+    assert "p@" not in repr(found)
+
+
+async def test_sentinel_urls() -> None:
+    """The login is the servers'; the sentinels' own one is in the query."""
+    made = sentinel_connection(
+        "redis+sentinel://u:p@a:1,b/my%2Fservice/3?sentinel_username=su&sentinel_password=sp"
+    )
+    watch, data = made._watch, made._settings
+    assert watch.service == "my/service"
+    hosts = [(each.options["host"], each.options["port"]) for each in watch.sentinels]
+    assert hosts == [("a", 1), ("b", 26379)]
+    assert {(e.options["username"], e.options["password"]) for e in watch.sentinels} == {
+        ("su", "sp")
+    }
+    assert "db" not in watch.sentinels[0].options
+    assert (data.options["username"], data.options["password"], data.db) == ("u", "p", 3)
+    assert "sp" not in repr(watch)
+    made = sentinel_connection("valkeys+sentinel://:p@a/s")
+    assert issubclass(made._settings.kind, SSLConnection)
+    assert issubclass(made._watch.sentinels[0].kind, SSLConnection)
+    assert not made._watch.sentinels[0].options.get("password")
+
+
+async def round_trip(store: RedisStore) -> None:
+    key = new_key()
+    async with store.listen(key) as bell:
+        assert await store.acquire(key, b"t" * 16, b"", 60.0) == Lead(b"")
+        data = new_data(key)
+        assert await store.commit(key, b"t" * 16, b"", data, 60.0) is True
+        assert await bell.wait(PATIENT) == data
+    await store.ping()
+    await store.aclose()
+
+
+async def test_a_ready_cluster_client(cluster: LocalCluster) -> None:
+    """Any node of it is enough, and it stays usable."""
+    node = ClusterNode("127.0.0.1", cluster.nodes[1].port)
+    client = RedisCluster(startup_nodes=[node], decode_responses=True)
+    await round_trip(open_redis(client, op_timeout=PATIENT)())
+    assert await client.set("k", "v")
+    await round_trip(open_redis(client, op_timeout=PATIENT)())  # now initialised
+    await client.aclose()
+
+
+async def test_a_cluster_client_that_maps_addresses(cluster: LocalCluster) -> None:
+    """A client for a cluster behind other addresses hands its map on."""
+    ports = {node.port for node in cluster.nodes}
+    client = RedisCluster(
+        host="127.0.0.1",
+        port=cluster.nodes[0].port,
+        address_remap=lambda place: ("localhost", place[1]),
+    )
+    store: Any = open_redis(client, op_timeout=PATIENT)()
+    await store.ping()
+    hosts = set(store._reads._router.slots.nodes)
+    assert {host for host, _ in hosts} == {"localhost"}
+    assert {port for _, port in hosts} <= ports
+    await round_trip(store)
+    await client.aclose()
+
+
+async def test_ready_sentinel_clients(sentinel: LocalSentinel) -> None:
+    """A `Sentinel` that watches one service, and what its `master_for` makes."""
+    places = [("127.0.0.1", each.port) for each in sentinel.sentinels]
+    manager = Sentinel(places, socket_timeout=5)
+    await round_trip(open_redis(manager, op_timeout=PATIENT)())
+    primary = manager.master_for(sentinel.service)
+    await round_trip(open_redis(primary, op_timeout=PATIENT)())
+    assert await primary.ping()
+    with pytest.raises(ConfigurationError, match="replica"):
+        open_redis(manager.slave_for(sentinel.service))
+    await primary.aclose()
+    for each in manager.sentinels:
+        await each.aclose()
+
+
+async def test_a_service_that_nobody_watches(sentinel: LocalSentinel) -> None:
+    """A wrong name is refused, in words that name it."""
+    url = sentinel.url.replace(sentinel.service, "nonsense")
+    store = open_redis(url, op_timeout=PATIENT)()
+    with pytest.raises(StoreRefused, match="nonsense"):
+        await store.ping()
+    await store.aclose()
+
+
+async def test_a_server_without_cluster_mode() -> None:
+    """It says so, and that is no outage."""
+    with LocalServer() as server:
+        store = open_redis(f"redis+cluster://127.0.0.1:{server.port}", op_timeout=PATIENT)()
+        with pytest.raises(StoreRefused, match="cluster support disabled"):
+            await store.get(new_key())
+        await store.aclose()
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/s"])
+async def test_nobody_there(url: str) -> None:
+    """`StoreUnreachable`, for every way in."""
+    store = open_redis(url, op_timeout=PATIENT)()
+    for work in (store.ping(), store.get(new_key()), store.release(new_key(), b"t")):
+        with pytest.raises(StoreUnreachable):
+            await work
+    with pytest.raises(StoreUnreachable):
+        async with store.listen(new_key()):
+            pass
+    await store.aclose()
