@@ -180,8 +180,15 @@ class Claim:
 
     async def _rung(self, bell: Bell, pause: float) -> Acquired | None:
         data = await bell.wait(pause)
-        if not data or self._read(data, _FOREVER) is None or _stamp_of(data) == self._seen:
+        if not data:
             return None
+        try:
+            entry = decode_entry(self.key, data, left=_FOREVER, now=self._clock.now())
+        except Undecodable as refusal:
+            self._emit(EntryUndecodable(self.key, str(refusal)))
+            return None
+        if entry.kind is not Kind.VALUE or entry.stamp == self._seen:
+            return None  # an error has a life that only the store knows: look there
         return Hit(data, _FOREVER)
 
     async def _depose(self, wait: Wait) -> bool:

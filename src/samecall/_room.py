@@ -32,18 +32,16 @@ from samecall._outcome import (
     Counters,
     Crashed,
     Found,
-    Grounded,
     Outcome,
     Request,
     Unstored,
+    ended,
 )
 from samecall._ports import (
     SEEN_NOTHING,
     CallAnswered,
     Clock,
-    ErrorRecord,
     Event,
-    Failure,
     Reach,
 )
 
@@ -74,7 +72,7 @@ class Room:
     )
 
     def __post_init__(self) -> None:
-        self.flights = Flights[Outcome](_ended, self.home)
+        self.flights = Flights[Outcome](ended, self.home)
         self.till = Till(self.clock, self.emit, self.counters, self.report)
 
     # --- who flies -------------------------------------------------------------------------------
@@ -297,10 +295,3 @@ class Room:
         """Let answers be stored, release what is open, close the store."""
         await self.flights.aclose(grace)
         await self.store.aclose(grace)
-
-
-def _ended(error: BaseException | None) -> Outcome:
-    if error is None:
-        return Grounded()
-    failure = Failure(Reach.PROCESS, ErrorRecord(type(error).__name__, str(error)))
-    return Crashed(error, error, failure)
