@@ -301,6 +301,7 @@ async def test_constructor_defaults_count_as_arguments(
         ("cache_ttl", float("nan")),
         ("cache_ttl", "60"),
         ("cache_namespace", ""),
+        ("cache_namespace", "n" * 201),
         ("cache_namespace", 5),
         ("cache", {}),
         ("cache", instructor.cache.AutoCache()),
