@@ -8,12 +8,13 @@ from typing import Literal, TypeVar
 from samecall._errors import ConfigurationError
 from samecall._policy import seconds
 
-__all__ = ["L1", "MODES", "Mode", "check_namespace", "instance"]
+__all__ = ["L1", "MODES", "NAMESPACE_MOST", "Mode", "check_namespace", "instance"]
 
 T = TypeVar("T")
 Mode = Literal["use", "refresh", "bypass", "only"]
 MODES = ("use", "refresh", "bypass", "only")
-_NAMESPACE = 200
+NAMESPACE_MOST = 200
+"""Characters in a namespace."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ def instance(value: T, kind: type, name: str) -> T:
 
 def check_namespace(namespace: object) -> str:
     """A namespace is a non-empty string of at most 200 characters."""
-    if not isinstance(namespace, str) or not 0 < len(namespace) <= _NAMESPACE:
+    if not isinstance(namespace, str) or not 0 < len(namespace) <= NAMESPACE_MOST:
         raise ConfigurationError(
-            f"namespace takes a string of 1 to {_NAMESPACE} characters; got {namespace!r:.60}"
+            f"namespace takes a string of 1 to {NAMESPACE_MOST} characters; got {namespace!r:.60}"
         )
     return namespace

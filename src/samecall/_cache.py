@@ -185,14 +185,19 @@ class Cache:
     # --- asked for by name -----------------------------------------------------------------------
 
     async def peek(self, key: str | bytes | Key, *, codec: Codec[T] | None = None) -> T | None:
-        """The fresh stored answer, or None; calls nobody. Raises `StoreError`."""
+        """The fresh stored answer, or None; calls nobody. Raises `StoreError`.
+
+        A key of `samecall.instructor.key_of` knows how to read its answer; for others than plain
+        data a `codec` is needed.
+        """
+        reads: Codec[T] = codec or getattr(key, "codec", None) or cast("Codec[T]", _PLAIN)
         room, at = self._rooms.here(), self._key(key)
         found = await room.store.get(at, self.policy.op_timeout)
         entry = self._read(room, at, self.policy, found)
         if entry is None:
             return None
         try:
-            return (codec or cast("Codec[T]", _PLAIN)).decode(entry.payload)
+            return reads.decode(entry.payload)
         except Exception as error:  # noqa: BLE001 - as in a call: what cannot be read is not there
             room.emit(EntryUndecodable(at, type(error).__name__))
             return None

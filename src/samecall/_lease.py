@@ -84,6 +84,7 @@ class Claim:
     ) -> None:
         self.state = ClaimState.NEW
         self.waited = False
+        self.stored: bool | None = None
         self._store = store
         self.key = key
         self._policy = policy
@@ -237,10 +238,11 @@ class Claim:
             if alone:
                 await self._release()
             stored = await send(*args, max(self._policy.lease, self._policy.op_timeout))
+            self.stored = stored
         except asyncio.CancelledError:
             # The loop is ending, and what carried the bytes may have been cancelled with us. A
-            # commit that did arrive makes this one a refused no-op.
-            await send(*args, self._policy.op_timeout)
+            # commit that did arrive makes this one a no-op: it finds its own stamp there.
+            self.stored = await send(*args, self._policy.op_timeout)
             raise
         if stored is None:
             await self._release()

@@ -8,7 +8,7 @@ from typing import Any
 
 from samecall._entry import Entry, Key
 from samecall._policy import Policy
-from samecall._ports import SEEN_NOTHING, Codec, Failure
+from samecall._ports import SEEN_NOTHING, Codec, ErrorRecord, Failure, Reach
 
 __all__ = [
     "COUNTED",
@@ -20,6 +20,7 @@ __all__ = [
     "Outcome",
     "Request",
     "Unstored",
+    "ended",
 ]
 
 REFUSALS = 3
@@ -89,6 +90,14 @@ class Grounded:
 
 
 Outcome = Found | Unstored | Crashed | Grounded
+
+
+def ended(error: BaseException | None) -> Outcome:
+    """The outcome of a flight that never landed: `error` ended its task, or somebody outside."""
+    if error is None:
+        return Grounded()
+    failure = Failure(Reach.PROCESS, ErrorRecord(type(error).__name__, str(error)))
+    return Crashed(error, error, failure)
 
 
 @dataclass(slots=True)

@@ -32,18 +32,16 @@ from samecall._outcome import (
     Counters,
     Crashed,
     Found,
-    Grounded,
     Outcome,
     Request,
     Unstored,
+    ended,
 )
 from samecall._ports import (
     SEEN_NOTHING,
     CallAnswered,
     Clock,
-    ErrorRecord,
     Event,
-    Failure,
     Reach,
 )
 
@@ -74,7 +72,7 @@ class Room:
     )
 
     def __post_init__(self) -> None:
-        self.flights = Flights[Outcome](_ended, self.home)
+        self.flights = Flights[Outcome](ended, self.home)
         self.till = Till(self.clock, self.emit, self.counters, self.report)
 
     # --- who flies -------------------------------------------------------------------------------
@@ -82,7 +80,17 @@ class Room:
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
         entry = self.look(request)
-        return None if entry is None else Found(entry, "l1")
+        return self._landed(request) if entry is None else Found(entry, "l1")
+
+    def _landed(self, request: Request) -> Found | None:
+        # an answer that is being stored is in this memory as much as one that is: nobody waits
+        if self.l1 is None:
+            return None
+        flight = self.flights.find((request.key, request.seen))
+        outcome = None if flight is None else flight.outcome
+        if not isinstance(outcome, Found) or outcome.entry.kind is not Kind.VALUE:
+            return None
+        return Found(outcome.entry, "l1") if self._suits(outcome, request) else None
 
     async def board(self, request: Request) -> Outcome | None:
         """The outcome of the flight for this request, joined or started; None: `wait` is over."""
@@ -222,8 +230,10 @@ class Room:
     async def _commit(self, flight: Flight[Outcome], claim: Claim, data: bytes, ttl: float) -> None:
         if flight.detached:
             return
-        stored = await claim.commit(data, ttl)
-        self.counters.stored += stored is True
+        try:
+            stored = await claim.commit(data, ttl)
+        finally:  # also where the loop ends meanwhile
+            self.counters.stored += claim.stored is True
         if stored is False and self.l1 is not None and self.l1 is not self.store.store:
             self.l1.drop(claim.key)  # forgotten elsewhere, or another generation is there
 
@@ -289,10 +299,3 @@ class Room:
         """Let answers be stored, release what is open, close the store."""
         await self.flights.aclose(grace)
         await self.store.aclose(grace)
-
-
-def _ended(error: BaseException | None) -> Outcome:
-    if error is None:
-        return Grounded()
-    failure = Failure(Reach.PROCESS, ErrorRecord(type(error).__name__, str(error)))
-    return Crashed(error, error, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,7 @@ from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel, field_validator
 
 import instructor
-from samecall import Cache, CacheMiss, ConfigurationError, Policy, SamecallWarning
+from samecall import Cache, CacheMiss, ConfigurationError, Key, Policy, SamecallWarning
 from samecall.instructor import cached, key_of
 from samecall.testing import StubProvider
 from samecall.testing.provider import Answer, Malformed, Status
@@ -300,6 +301,7 @@ async def test_constructor_defaults_count_as_arguments(
         ("cache_ttl", float("nan")),
         ("cache_ttl", "60"),
         ("cache_namespace", ""),
+        ("cache_namespace", "n" * 201),
         ("cache_namespace", 5),
         ("cache", {}),
         ("cache", instructor.cache.AutoCache()),
@@ -508,3 +510,25 @@ async def test_wrong_arguments_hurt_only_their_caller(
         await wrong
     assert (await right).name
     assert provider.calls == 1
+
+
+async def test_peek_reads_what_create_would_return(
+    bare: instructor.AsyncInstructor, cache: Cache
+) -> None:
+    """A key knows how its answer is read; in a set, a dict or a pickle it is the key alone."""
+    client = cached(bare, cache)
+    asked: dict[str, Any] = question("peek")
+    key = key_of(client, **asked)
+    assert await cache.peek(key) is None
+    user = await client.create(**asked)
+    seen = await cache.peek(key)
+    assert seen == user
+    assert type(seen) is type(user)
+    assert seen is not user
+    plain = Key(key.digest, key.namespace)
+    assert key == plain == pickle.loads(pickle.dumps(key))
+    assert len({key, plain, key_of(client, **asked)}) == 1
+    assert plain != key_of(client, **question("other"))
+    await cache.forget(key)
+    assert await cache.peek(key) is None
+    assert cache.statistics().undecodable == 0

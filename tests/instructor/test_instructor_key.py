@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -176,6 +177,8 @@ def test_settings_of_the_sdk_that_do_not_separate(settings: dict[str, Any]) -> N
         {"organization": "o"},
         {"project": "p"},
         {"default_headers": {"Authorization": "Bearer b"}},
+        {"default_headers": {"OpenAI-Organization": "o"}},
+        {"default_headers": {"openai-project": "p"}},
         {"default_query": {"api-version": "2"}},
     ],
     ids=repr,
@@ -252,6 +255,46 @@ def test_litellm_has_its_account_from_the_environment(monkeypatch: pytest.Monkey
     assert ask(living) == before
     monkeypatch.setattr(litellm, "api_key", "key-4")
     assert ask(living) != before
+
+
+@pytest.mark.parametrize("name", ["openai_key", "anthropic_key", "azure_key", "api_base"])
+def test_litellm_settings_of_its_module_separate(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living = cached(instructor.from_litellm(litellm.acompletion, model="m"), Cache())
+    before = ask(living)
+    monkeypatch.setattr(litellm, name, "another")
+    assert ask(living) != before
+
+
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_REGION_NAME", "DATABRICKS_TOKEN", "VERTEXAI_PROJECT"]
+)
+def test_litellm_logins_and_places_in_the_environment_separate(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living = cached(instructor.from_litellm(litellm.acompletion, model="m"), Cache())
+    before = ask(living)
+    monkeypatch.setenv(name, "another")
+    assert ask(living) != before
+
+
+def test_what_is_bound_to_a_bare_function_separates() -> None:
+    """A partial's own key, and the deployments of a router, are whose calls these are."""
+
+    def router(key: str) -> Any:
+        told = {"model": "openai/m", "api_key": key}
+        return litellm.Router([{"model_name": "m", "litellm_params": told}]).acompletion
+
+    def bound(key: str) -> Any:
+        return functools.partial(litellm.acompletion, api_key=key)
+
+    def of(function: Any) -> str:
+        return ask(cached(instructor.from_litellm(function, model="m"), Cache()))
+
+    for make in (router, bound):
+        assert of(make("key-1")) == of(make("key-1"))
+        assert of(make("key-1")) != of(make("key-2"))
 
 
 def test_a_constructor_default_is_the_same_as_an_argument() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import subprocess
 import sys
 import threading
@@ -217,3 +220,26 @@ def test_a_process_ends_by_itself_and_stores_its_answer_first(provider: StubProv
         text=True,
     )
     assert told.stdout.split() == ["answered", "stored"]
+
+
+def test_a_fork_after_a_call(
+    bare: instructor.Instructor, cache: Cache, provider: StubProvider
+) -> None:
+    """The child is not held up by the parent's portal, and asks through one of its own."""
+    client = cached(bare, cache)
+    user = client.create(**question())
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writing, b"y" if client.create(**question()) == user else b"n")
+        finally:
+            os._exit(0)
+    os.close(writing)
+    ready, _, _ = select.select([reading], [], [], 20)
+    told = os.read(reading, 1) if ready else b"it hangs"
+    os.close(reading)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert told == b"y"
+    assert provider.calls == 1

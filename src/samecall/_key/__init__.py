@@ -38,7 +38,7 @@ def digest_of(parts: object, *, secret: bytes | None = None) -> bytes:
 
 
 def key_from(value: str | bytes | Key, namespace: str, secret: bytes | None = None) -> Key:
-    """The `Key` of a name that a caller chose; a `Key` passes through as it is.
+    """The `Key` of a name that a caller chose; a `Key` passes through as a plain one.
 
     Raises `ConfigurationError` for anything but str, bytes or a sound `Key`.
     """
@@ -47,7 +47,7 @@ def key_from(value: str | bytes | Key, namespace: str, secret: bytes | None = No
             raise ConfigurationError(
                 f"key takes a Key with a digest of {DIGEST_SIZE} bytes; got {len(value.digest)}"
             )
-        return value
+        return value if type(value) is Key else Key(value.digest, value.namespace)
     if not isinstance(value, (str, bytes)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"key takes str, bytes or a Key; got {type(value).__name__}")
     return Key(digest_of(("named", value), secret=secret), namespace)

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 __all__ = ["Source", "closure_of"]
@@ -38,9 +39,23 @@ _STABLE = (
     "aws_profile",
 )
 _SECRET = ("api_key", "_api_key", "auth_token", "_token", "token", "aws_access_key")
+_MODULE = ("_key", "_base", "_project", "_location", "_token")  # litellm.openai_key, .api_base
+_SETTING = ("_API_KEY", "_API_BASE", "_BASE_URL", "_ORGANIZATION", "_TOKEN", "_ENDPOINT", "_URL")
+_CLOUD = ("AWS_", "AZURE_", "GOOGLE_", "VERTEX", "WATSONX_", "DATABRICKS_", "LITELLM_")
 _ROTATING = ("_api_key_provider", "_azure_ad_token_provider", "_token_provider", "credentials")
 _INNER = ("_api_client", "_client_wrapper", "sdk_configuration", "_http_options", "meta")
-_LOGINS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
+_LOGINS = frozenset(
+    {
+        "anthropic-workspace-id",
+        "api-key",
+        "authorization",
+        "openai-organization",
+        "openai-project",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-goog-user-project",
+    }
+)
 _NAMES = ("default_model", "model")
 
 
@@ -75,6 +90,10 @@ class Source:
         if self._bare:  # its module may hold what clients hold elsewhere: litellm.api_key
             sdk = sys.modules.get(str(getattr(self._func, "__module__", "")).partition(".")[0])
         self._plan = list(_plan(sdk, secrets=account is None))
+        if self._bare and account is None:
+            known = {name for _, name in self._plan}
+            names = [name for name in vars(sdk) if name.endswith(_MODULE)] if sdk else []
+            self._plan.extend((sdk, name) for name in names if name not in known)
         self._told: tuple[list[Any] | None, tuple[object, ...]] = (None, ())
         headers: Any = getattr(sdk, "_custom_headers", None) if account is None else None
         self._headers: dict[Any, Any] | None = headers if isinstance(headers, dict) else None
@@ -112,8 +131,22 @@ class Source:
         )
         if self.account is None:
             for name, value in sorted(os.environ.items()):
-                if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL", "_ORGANIZATION")):
+                if name.endswith(_SETTING) or name.startswith(_CLOUD):
                     yield name, value
+            yield from _bound(func)
+
+
+def _bound(func: Any) -> Iterator[tuple[str, str]]:
+    # a partial has arguments of its own, a router its deployments: their text stays in the digest
+    if isinstance(func, partial):
+        yield "bound", repr((func.args, sorted(func.keywords.items())))
+        yield from _bound(func.func)
+    models = getattr(getattr(func, "__self__", None), "model_list", None)
+    if models is not None:
+        yield (
+            "models",
+            repr([{k: v for k, v in model.items() if k != "model_info"} for model in models]),
+        )
 
 
 def _plan(sdk: Any, *, secrets: bool, depth: int = 2) -> Iterator[tuple[Any, str]]:

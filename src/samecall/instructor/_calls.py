@@ -18,6 +18,7 @@ from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._key import digest_of
 from samecall.instructor._account import Source, closure_of
+from samecall.instructor._asked import AskedKey, ValueCodec
 from samecall.instructor._codec import Answer, AnswerCodec
 from samecall.instructor._models import Prepared, prepared
 from samecall.instructor._options import Options, Settings, take_options
@@ -95,9 +96,12 @@ class Calls:
         options = take_options(asked, self.settings)
         ready = prepared(model, parallel=self.parallel and model is not None)
         try:
-            return self._key(ready, Snapshot(asked), options)
+            snapshot = Snapshot(asked)
+            key = self._key(ready, snapshot, options)
         except Unkeyable as unkeyable:
             raise Unkeyable(_argument(unkeyable.path), unkeyable.why) from None
+        codec = ValueCodec(AnswerCodec(ready, self.handlers(), snapshot.asked))
+        return AskedKey(key.digest, key.namespace, codec)
 
     def handlers(self) -> ModeHandlers | None:
         """Instructor's parser for this provider and mode; None where it has none."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from samecall._arguments import NAMESPACE_MOST
 from samecall._errors import ConfigurationError
 from samecall._policy import Policy, seconds
 
@@ -55,10 +56,12 @@ def check_cache(value: Any, name: str) -> Any:
 
 
 def check_namespace(value: Any, name: str) -> str:
-    """`value`, if it is a non-empty string."""
-    if isinstance(value, str) and value:
+    """`value`, if it is a namespace such as a cache takes."""
+    if isinstance(value, str) and 0 < len(value) <= NAMESPACE_MOST:
         return value
-    raise ConfigurationError(f"{name} takes a non-empty string; got {value!r:.60}")
+    raise ConfigurationError(
+        f"{name} takes a non-empty string of at most {NAMESPACE_MOST} characters; got {value!r:.60}"
+    )
 
 
 def take_options(asked: dict[str, Any], settings: Settings) -> Options:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["portal_for"]
 
 _lock = threading.Lock()
-_open: tuple[BlockingPortal, AbstractContextManager[BlockingPortal]] | None = None
+_Portal = tuple[BlockingPortal, AbstractContextManager[BlockingPortal]]
+_open: _Portal | None = None
+_parents: list[_Portal] = []
 _caches: weakref.WeakSet[Cache] = weakref.WeakSet()
 
 
@@ -49,8 +51,11 @@ def _end() -> None:
 
 
 def _after_fork() -> None:
-    # the thread has stayed with the parent; whoever asks here starts another
+    # The thread has stayed with the parent; whoever asks here starts another. The parent's portal
+    # is kept, for ever: let go of, it would wait for that thread to end it.
     global _open, _lock
+    if _open is not None:
+        _parents.append(_open)
     _open, _lock = None, threading.Lock()
 
 
