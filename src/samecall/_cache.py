@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Literal, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
+from samecall._arguments import L1, MODES, Mode, check_namespace, instance
 from samecall._codec import PlainCodec
 from samecall._delivery import Again, deliver
-from samecall._entry import Entry, Freshness, Key, Kind, Policy, decode_entry, freshness, seconds
+from samecall._entry import Entry, Freshness, Key, Kind, Policy, decode_entry, freshness
 from samecall._errors import (
     CacheMiss,
     ConfigurationError,
@@ -36,29 +36,8 @@ from samecall._rooms import Rooms, Statistics
 __all__ = ["L1", "MODES", "Cache", "Mode", "check_namespace"]
 
 T = TypeVar("T")
-Mode = Literal["use", "refresh", "bypass", "only"]
-MODES = ("use", "refresh", "bypass", "only")
-_NAMESPACE = 200
 _UNTRACKED = 1.0  # seconds that L1 may trust a shared store that does not tell of changes
 _PLAIN = PlainCodec()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class L1:
-    """Bounds of the copies in process memory: entries, bytes, and seconds (or a timedelta)."""
-
-    entries: int = 10_000
-    bytes: int = 64 * 2**20
-    ttl: float = 60.0
-
-    def __post_init__(self) -> None:
-        for name in ("entries", "bytes"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(
-                    f"L1 {name} takes a whole number of 1 or more; got {value!r}"
-                )
-        object.__setattr__(self, "ttl", seconds(self.ttl, "L1 ttl"))
 
 
 class Cache:
@@ -83,16 +62,16 @@ class Cache:
         *,
         namespace: str = "default",
         policy: Policy | None = None,
-        l1: L1 | None = L1(),
+        l1: L1 | None = L1(),  # noqa: B008 - frozen
         secret: bytes | None = None,
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
         self.namespace = check_namespace(namespace)
-        self.policy = _instance(policy if policy is not None else Policy(), Policy, "policy")
+        self.policy = instance(policy if policy is not None else Policy(), Policy, "policy")
         if l1 is not None:
-            _instance(l1, L1, "l1")
-        if secret is not None and (not isinstance(secret, bytes) or len(secret) < 16):
+            instance(l1, L1, "l1")
+        if secret is not None and len(instance(secret, bytes, "secret")) < 16:
             raise ConfigurationError("secret takes 16 bytes or more")
         self.secret = secret[:64] if secret is not None else None
         self._clock = clock or MonotonicClock()
@@ -163,7 +142,7 @@ class Cache:
             known = ", ".join(MODES)
             raise ConfigurationError(f"cache_mode takes one of {known}; got {mode!r:.60}")
         if policy is not None and type(policy) is not Policy:
-            _instance(policy, Policy, "policy")
+            instance(policy, Policy, "policy")
         if not callable(call):
             raise ConfigurationError(f"call takes an async function; got {type(call).__name__}")
         return Request(
@@ -290,20 +269,5 @@ class Cache:
         return key if type(key) is Key else key_from(key, self.namespace, self.secret)
 
 
-def _instance(value: T, kind: type, name: str) -> T:
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{name} takes a {kind.__name__}; got {type(value).__name__}")
-    return value
-
-
 def _missing(key: Key) -> CacheMiss:
     return CacheMiss(f"no entry for key {key.hex[:16]} in {key.namespace!r}")
-
-
-def check_namespace(namespace: object) -> str:
-    """A namespace is a non-empty string of at most 200 characters."""
-    if not isinstance(namespace, str) or not 0 < len(namespace) <= _NAMESPACE:
-        raise ConfigurationError(
-            f"namespace takes a string of 1 to {_NAMESPACE} characters; got {namespace!r:.60}"
-        )
-    return namespace

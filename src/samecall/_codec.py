@@ -91,20 +91,17 @@ class BaseCodec(Generic[T]):
 _SCALARS = (str, int, float, bool, bytes, type(None))
 
 
-def _is_plain(value: object, depth: int = 200) -> bool:
+def _is_plain(value: Any, depth: int = 200) -> bool:
     # exact types only: an Enum or a tuple would come back as something else
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _SCALARS:
         return True
     if depth == 0:
         return False
     if kind is list:
-        return all(_is_plain(item, depth - 1) for item in value)  # type: ignore[attr-defined]
+        return all(_is_plain(item, depth - 1) for item in value)
     if kind is dict:
-        return all(
-            type(name) is str and _is_plain(item, depth - 1)
-            for name, item in value.items()  # type: ignore[attr-defined]
-        )
+        return all(type(name) is str and _is_plain(item, depth - 1) for name, item in value.items())
     return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -103,8 +103,12 @@ class FailOpenStore:
         """GET; None also where there is no store to ask."""
         return await self._ask("get", lambda: self.store.get(key), timeout)
 
+    async def give_back(self, key: Key, token: bytes, timeout: float) -> None:
+        """RELEASE whatever the breaker says: a late reply has just shown that the store answers."""
+        await self._finish("release", self._start(self.store.release(key, token)), timeout, None)
+
     @asynccontextmanager
-    async def listen(self, key: Key, timeout: float) -> AsyncIterator[Bell]:
+    async def listen(self, key: Key, timeout: float) -> AsyncGenerator[Bell]:
         """A subscribed bell, or a deaf one where the store cannot subscribe in time."""
         if self.state is Breaker.OPEN:
             yield DeafBell()
@@ -156,8 +160,10 @@ class FailOpenStore:
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
-        if self._tasks and self.state is Breaker.CLOSED:
-            await asyncio.wait(self._tasks, timeout=grace)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + grace
+        while self._tasks and loop.time() < ends:  # what ends may begin something: a late release
+            await asyncio.wait(self._tasks, timeout=ends - loop.time())
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

@@ -55,6 +55,7 @@ class Flight(Generic[O]):
         "abandon",
         "callers",
         "detached",
+        "home",
         "key",
         "nested",
         "outcome",
@@ -75,8 +76,9 @@ class Flight(Generic[O]):
         self.phase = Phase.ASKING
         self.detached = False
         self.task: asyncio.Task[None] | None = None
+        self.home = flights.home
         self._flights = flights
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order of their coming
         self._owner: asyncio.Future[None] | None = None
 
     def enter(self, phase: Phase) -> None:
@@ -86,17 +88,12 @@ class Flight(Generic[O]):
         if self._owner is not None:
             _wake(self._owner)
 
-    def land(self, outcome: O, *, stays: bool = False) -> None:
-        """Give every caller the outcome; the first one counts.
-
-        Unless it `stays`, nobody joins any more: who asks again asks for something new.
-        """
+    def land(self, outcome: O) -> None:
+        """Give every caller the outcome; the first one counts."""
         if self.outcome is not None:
             return
         self.outcome = outcome
-        if not stays:
-            self._flights.remove(self)
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             _wake(waiter)
 
@@ -114,21 +111,21 @@ class Flight(Generic[O]):
                 ends = (ends or loop.time() + timeout) if following else None
             if ends is not None and loop.time() >= ends:
                 return None
-            await self._sleep(loop, ends, owner=owner)
+            await self._sleep(loop, ends, owner=owner and timeout is not None)
         return self.outcome
 
     async def _sleep(
         self, loop: asyncio.AbstractEventLoop, ends: float | None, *, owner: bool
     ) -> None:
         waiter = loop.create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         if owner:
             self._owner = waiter
         alarm = None if ends is None else loop.call_at(ends, _wake, waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
             if owner:
                 self._owner = None
             if alarm is not None:
@@ -150,7 +147,7 @@ class Flights(Generic[O]):
     def __init__(self, ended: Callable[[BaseException | None], O], home: object = None) -> None:
         self.closed = False
         self._ended = ended
-        self._home = home if home is not None else self
+        self.home = home if home is not None else self
         self._lock = threading.Lock()
         self._table: dict[Hashable, Flight[O]] = {}
         self._leading: dict[Hashable, Flight[O]] = {}  # by key
@@ -165,7 +162,7 @@ class Flights(Generic[O]):
         return FlightStatistics(len(flights) - landed, callers, landed)
 
     def find(self, slot: Hashable) -> Flight[O] | None:
-        """The flight for `slot`: in the air, or landed with an outcome that stays."""
+        """The flight for `slot`: in the air, or landed and still storing."""
         return self._table.get(slot)
 
     def leader(self, key: Hashable) -> Flight[O] | None:
@@ -190,7 +187,7 @@ class Flights(Generic[O]):
         """A new flight whose task runs `fly`; raises `ReentrantCall` inside a flight of `key`."""
         chain = _airborne.get()
         for other in chain:
-            if other.key == key and other._flights._home is self._home and other.outcome is None:
+            if other.key == key and other.home is self.home and other.outcome is None:
                 _refuse_own()
         flight: Flight[O] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
         with self._lock:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from samecall._entry import (
@@ -117,7 +117,7 @@ class Claim:
     async def _late(self, reply: Acquired) -> None:
         # an ACQUIRE that had timed out took the lease after all: settle it unless we still lead
         if isinstance(reply, Lead) and self.state is ClaimState.SETTLED:
-            await self._store.release(self.key, self._token, self._policy.op_timeout)
+            await self._store.give_back(self.key, self._token, self._policy.op_timeout)
 
     def _judge(self, reply: Acquired | None) -> Entry | None:
         match reply:
@@ -192,7 +192,7 @@ class Claim:
     # --- we lead ---------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def renewed(self) -> AsyncIterator[None]:
+    async def renewed(self) -> AsyncGenerator[None]:
         """Renew the lease every third of it while the body runs."""
         task = asyncio.get_running_loop().create_task(self._renew())
         try:

@@ -39,7 +39,6 @@ from samecall._outcome import (
     Unstored,
 )
 from samecall._ports import (
-    SEEN_ANY,
     SEEN_NOTHING,
     CallAnswered,
     Clock,
@@ -71,7 +70,9 @@ class Room:
     home: object = None
     flights: Flights[Outcome] = field(init=False)
     till: Till = field(init=False)
-    errors: OrderedDict[bytes, BaseException] = field(default_factory=OrderedDict)
+    errors: OrderedDict[bytes, BaseException] = field(
+        default_factory=OrderedDict[bytes, BaseException]
+    )
 
     def __post_init__(self) -> None:
         self.flights = Flights[Outcome](_ended, self.home)
@@ -109,10 +110,12 @@ class Room:
         return None
 
     def _suits(self, outcome: Outcome, request: Request) -> bool:
-        """Whether an answer that is being stored already answers one who asks only now."""
+        """Whether a flight that has landed, and still stores, answers one who asks only now.
+
+        Never with an error of its caller's own: who asks again would get it again, for ever.
+        """
         return (
             isinstance(outcome, Found)
-            and request.seen != SEEN_ANY
             and freshness(outcome.entry, request.policy, self.clock.now()) is Freshness.FRESH
         )
 
@@ -212,7 +215,7 @@ class Room:
             self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
             return None
         self._keep(flight, request.key, entry)
-        flight.land(found, stays=True)
+        flight.land(found)
         return lambda claim: self._commit(flight, claim, data, ttl)
 
     async def _commit(self, flight: Flight[Outcome], claim: Claim, data: bytes, ttl: float) -> None:

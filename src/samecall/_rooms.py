@@ -77,11 +77,15 @@ class Rooms:
     observers: Sequence[Observer]
     borrowed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _rooms: dict[asyncio.AbstractEventLoop, Room] = field(default_factory=dict)
-    _left: list[object] = field(default_factory=list)
-    _counters: dict[asyncio.AbstractEventLoop, Counters] = field(default_factory=dict)
+    _rooms: dict[asyncio.AbstractEventLoop, Room] = field(
+        default_factory=dict[asyncio.AbstractEventLoop, Room]
+    )
+    _left: list[object] = field(default_factory=list[object])
+    _counters: dict[asyncio.AbstractEventLoop, Counters] = field(
+        default_factory=dict[asyncio.AbstractEventLoop, Counters]
+    )
     _past: Counters = field(default_factory=Counters)
-    _warned: set[str] = field(default_factory=set)
+    _warned: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         _all.add(self)

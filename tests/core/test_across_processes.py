@@ -17,9 +17,7 @@ KEY = key_from("k", "default", None)
 
 
 def envelope(value: bytes = b"\xa6theirs") -> bytes:
-    return encode_entry(
-        KEY, Entry(Kind.VALUE, Payload("plain", value), new_stamp(), 60.0, 60.0)
-    )
+    return encode_entry(KEY, Entry(Kind.VALUE, Payload("plain", value), new_stamp(), 60.0, 60.0))
 
 
 @virtual

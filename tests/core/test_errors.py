@@ -60,11 +60,15 @@ async def test_a_followers_traceback_shows_the_call_and_no_other_caller(w: World
     async def follower() -> Any:
         return await cache.get_or_call("k", lambda: raises(ZeroDivisionError()))
 
-    got = await outcomes(owner(), follower())
-    frames = [frame.name for frame in traceback.extract_tb(got[1].__traceback__)]
-    assert "raises" in frames
-    assert "follower" in frames
-    assert "owner" not in frames
+    got = await outcomes(owner(), *(follower() for _ in range(5)))
+    await w.turns()
+    late = await outcomes(follower())
+    for error in (got[5], late[0]):
+        assert isinstance(error, KeywordError)
+        frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert "raises" in frames
+        assert "follower" in frames
+        assert "owner" not in frames
 
 
 @pytest.mark.parametrize(
@@ -125,9 +129,7 @@ async def test_a_known_error_is_forgotten_in_time(w: World) -> None:
 
 @pytest.mark.parametrize(("retry_after", "window"), [(30.0, 30.0), (500.0, 60.0), (0.1, 2.0)])
 @virtual
-async def test_retry_after_wins_up_to_its_cap(
-    w: World, retry_after: float, window: float
-) -> None:
+async def test_retry_after_wins_up_to_its_cap(w: World, retry_after: float, window: float) -> None:
     """A longer Retry-After is the error window."""
     cache, provider, codec = w.cache(), w.provider(), FleetCodec(retry_after=retry_after)
     provider.fail(KeywordError("slow down", status=429))
@@ -155,6 +157,23 @@ async def test_reach_own_is_its_callers_affair(w: World, share_errors: bool) -> 
     got = await outcomes(*tasks[0], *tasks[1])
     assert sorted(map(str, got)) == [str(number) for number in range(8)]
     assert set(map(id, got)) == set(map(id, made))
+
+
+@virtual
+async def test_the_next_leads_while_the_last_one_still_releases(w: World) -> None:
+    """A landed flight that is busy with its release is nobody's to join."""
+    cache, provider, codec = w.cache(), w.provider(), FleetCodec(Reach.OWN)
+    w.store.hold("release", times=1)
+    tasks = spawn(3, lambda: cache.get_or_call("k", provider, codec=codec))
+    await provider.until_waiting(1)
+    provider.fail_one(KeywordError("no", status=500))
+    await w.store.until_held("release")
+    await w.turns()
+    w.store.heal()
+    await provider.until_waiting(1)
+    provider.answer("yes")
+    assert (await outcomes(*tasks))[1:] == ["yes", "yes"]
+    assert provider.calls == 2
 
 
 @virtual
@@ -277,8 +296,8 @@ async def test_a_codecs_fault_costs_no_answer(w: World) -> None:
     cache, provider = w.cache(), w.provider()
     tasks = spawn(2, lambda: cache.get_or_call("k", provider, codec=Broken()))
     await provider.until_waiting(1)
+    provider.answer(["yes"])
     with pytest.warns(match="TypeError: encode"):
-        provider.answer(["yes"])
         got = await asyncio.gather(*tasks)
     assert got == [["yes"], ["yes"]]
     assert got[0] is not got[1]
@@ -318,7 +337,7 @@ async def test_an_unstorable_answer_reaches_its_followers(w: World) -> None:
     assert len({id(one) for one in got}) == 3
     tasks = spawn(4, lambda: cache.get_or_call("k", call))
     await w.turns()
-    gates[1].set_result((number for number in ()))
+    gates[1].set_result(number for number in ())
     await w.turns()
     assert len(gates) == 2 + 3
     for gate in gates[2:]:

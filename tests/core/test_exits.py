@@ -123,7 +123,7 @@ class _Stepping:
             value, error = None, None
             try:
                 value = yield out
-            except BaseException as caught:
+            except BaseException as caught:  # noqa: BLE001 - handed on to the coroutine
                 error = caught
 
 
@@ -152,7 +152,9 @@ async def test_the_flight_is_cancelled_at_every_suspension(
         if len(first) < 2:  # the first flight of either process
             step = (leading, following)[len(first)]
             first.append("flown")
-        await (fly(room, flight, request) if step is None else step.wrap(fly(room, flight, request)))
+        await (
+            fly(room, flight, request) if step is None else step.wrap(fly(room, flight, request))
+        )
 
     monkeypatch.setattr(Room, "fly", stepping)
     well(await story(w, one, two, fails=fails), fails=fails)
@@ -170,6 +172,8 @@ async def test_closed_at_every_moment(w: World, turns: int) -> None:
     await w.turns(5)
     provider.answer("yes")
     await closing
+    asked = w.store.calls["acquire"]
     assert await asyncio.gather(*tasks) == ["yes", "yes"]
+    assert w.store.calls["acquire"] == asked
     assert w.memory.statistics().leases == 0
     assert await two.get_or_call("k", provider) == "yes"

@@ -70,7 +70,8 @@ async def test_a_refresh_joins_an_ordinary_flight_that_calls(w: World) -> None:
     await w.turns()
     provider.answer("new")
     assert await asyncio.gather(*tasks) == ["new"] * 3
-    assert provider.calls == 1
+    assert provider.calls == w.store.calls["acquire"] == 1
+    assert cache.statistics().coalesced_local == 2
 
 
 @virtual
@@ -157,8 +158,8 @@ async def test_an_answer_over_max_entry_is_returned_and_not_stored(w: World) -> 
     cache, provider = w.cache(Policy(max_entry=100)), w.provider()
     tasks = spawn(2, lambda: cache.get_or_call("k", provider))
     await provider.until_waiting(1)
+    provider.answer("x" * 200)
     with pytest.warns(match="over max_entry"):
-        provider.answer("x" * 200)
         assert await asyncio.gather(*tasks) == ["x" * 200] * 2
     await w.turns()
     assert await cache.peek("k") is None
@@ -266,6 +267,9 @@ async def test_after_three_refusals_its_own_call(w: World) -> None:
     assert await cache.get_or_call("k", provider, codec=codec) == "own"
     assert cache.statistics().undecodable == 3
     assert (provider.calls, w.store.calls["commit"]) == (1, 0)
+    with pytest.raises(CacheMiss):
+        await cache.get_or_call("k", provider, codec=codec, mode="only")
+    assert provider.calls == 1
 
 
 @virtual

@@ -77,6 +77,20 @@ async def test_the_last_one_out(w: World, on_abandon: Any) -> None:
 
 
 @virtual
+async def test_only_the_last_one_out_abandons(w: World) -> None:
+    """While one waits, the call goes on."""
+    cache, provider = w.cache(Policy(on_abandon="abandon")), w.provider()
+    tasks = spawn(3, lambda: cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    tasks[0].cancel()
+    tasks[1].cancel()
+    await w.turns()
+    assert (provider.waiting, provider.cancelled) == (1, 0)
+    provider.answer("yes")
+    assert await tasks[2] == "yes"
+
+
+@virtual
 async def test_abandoned_before_its_first_step(w: World) -> None:
     """A flight cancelled before it ran at all leaves nothing, and the next one flies."""
     cache, provider = w.cache(Policy(on_abandon="abandon")), w.provider()

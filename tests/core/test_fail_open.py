@@ -1,0 +1,264 @@
+"""Trouble in the store costs money and a little time, never an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from core_support import World, outcomes, spawn, virtual
+
+from samecall import ConfigurationError, Policy
+from samecall._errors import StoreRefused, StoreUnreachable
+from samecall._key import key_from
+from samecall._ports import BreakerChanged, StoreFaulted
+from samecall._waiting import patience
+
+KEY = key_from("k", "default", None)
+
+
+def breaker(w: World, cache: int = 0) -> list[bool]:
+    return [event.open for event in w.ears[cache].of(BreakerChanged)]
+
+
+@virtual
+async def test_a_silent_store_opens_the_breaker_at_once(w: World) -> None:
+    """One op_timeout for the first call, nothing for the next, which does not ask at all."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    w.store.hold("acquire", "ping")
+    before = w.clock.now()
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert w.clock.now() - before == pytest.approx(0.2)
+    assert breaker(w) == [True]
+    asked = w.store.calls["acquire"], w.store.calls["commit"]
+    for number in range(5):
+        before = w.clock.now()
+        assert await cache.get_or_call(f"k{number}", provider) == "yes"
+        assert w.clock.now() == before
+    await w.turns()
+    assert (w.store.calls["acquire"], w.store.calls["commit"]) == asked
+    w.store.heal()  # the reply that is on its way when the cache closes is settled too
+
+
+@virtual
+async def test_a_refusing_store_opens_the_breaker_at_once(w: World) -> None:
+    """A connection refused is as clear as silence."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    w.store.raise_on("acquire", "commit", "ping", "release", error=StoreUnreachable("refused"))
+    assert [await cache.get_or_call(f"k{n}", provider) for n in range(3)] == ["yes"] * 3
+    assert breaker(w) == [True]
+    assert w.store.calls["acquire"] == 1
+
+
+@virtual
+async def test_the_store_is_used_again_soon_after_it_is_back(w: World) -> None:
+    """A probe in the background closes the breaker within 2 s; no caller pays for it."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    w.store.raise_on("acquire", "ping", "release", "commit", error=StoreUnreachable("gone"))
+    await cache.get_or_call("k", provider)
+    await asyncio.sleep(60)
+    assert breaker(w) == [True]
+    w.store.heal()
+    await asyncio.sleep(1.9)
+    assert breaker(w) == [True, False]
+    await cache.get_or_call("new", provider)
+    await w.turns()
+    assert cache.statistics().stored == 1
+
+
+@virtual
+async def test_calls_coalesce_while_the_store_is_away(w: World) -> None:
+    """Also refreshes and ordinary calls of one key, whichever was first."""
+    cache, provider = w.cache(), w.provider()
+    w.store.raise_on("acquire", error=StoreUnreachable("gone"))
+    w.store.hold("ping")
+    tasks = spawn(3, lambda: cache.get_or_call("k", provider))
+    tasks += spawn(3, lambda: cache.get_or_call("k", provider, mode="refresh"))
+    await provider.until_waiting(1)
+    tasks += spawn(3, lambda: cache.get_or_call("k", provider, mode="refresh"))
+    tasks += spawn(3, lambda: cache.get_or_call("k", provider))
+    await w.turns()
+    provider.answer("yes")
+    assert await asyncio.gather(*tasks) == ["yes"] * 12
+    assert provider.calls == 1
+    w.store.heal()
+
+
+@virtual
+async def test_the_bulkhead_bounds_calls_without_a_store(w: World) -> None:
+    """So many in the air, and no more; a call within a call has its place already."""
+    cache, provider = w.cache(Policy(bulkhead=2)), w.provider()
+    w.store.raise_on("acquire", error=StoreUnreachable("gone"))
+    w.store.hold("ping")
+    tasks = [
+        asyncio.ensure_future(
+            cache.get_or_call(f"k{n}", lambda n=n: cache.get_or_call(f"in{n}", provider))
+        )
+        for n in range(5)
+    ]
+    await w.turns()
+    assert provider.waiting == 2
+    provider.answer_one("yes")
+    await w.turns()
+    assert (provider.waiting, provider.calls) == (2, 3)
+    provider.answer("yes")
+    assert await asyncio.gather(*tasks) == ["yes"] * 5
+    w.store.heal()
+
+
+@virtual
+async def test_waiters_lead_when_the_store_dies(w: World) -> None:
+    """They do not wait for a bell that nobody can ring."""
+    one, two, provider = w.cache(), w.cache(), w.provider()
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    following = asyncio.ensure_future(two.get_or_call("k", provider))
+    await w.turns()
+    assert provider.calls == 1
+    everything = ("acquire", "renew", "commit", "release", "ping", "wait")
+    w.store.raise_on(*everything, error=StoreUnreachable("gone"))
+    before = w.clock.now()
+    await provider.until_waiting(2)
+    assert w.clock.now() - before <= 2.3
+    provider.answer("yes")
+    assert await asyncio.gather(leading, following) == ["yes", "yes"]
+    w.store.heal()
+    await asyncio.sleep(6)
+
+
+@virtual
+async def test_an_acquire_whose_reply_comes_late_is_settled(w: World) -> None:
+    """It took the lease after its call had been answered: the lease is given back."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    w.store.hold("acquire", "ping", "commit", "release")
+    assert await cache.get_or_call("k", provider) == "yes"
+    await w.turns()
+    w.store.heal("acquire")
+    await w.turns()
+    w.store.heal()
+    await asyncio.sleep(1)
+    w.store.hold("acquire", times=1)
+    second = asyncio.ensure_future(cache.get_or_call("k2", provider))
+    assert await second == "yes"
+    await w.turns()
+    w.store.heal()
+    await w.turns()
+    assert w.memory.statistics().leases == 0
+
+
+@virtual
+async def test_a_lost_reply_of_acquire_is_still_our_lease(w: World) -> None:
+    """While we call, the lease that we do not know of keeps others waiting; the answer ends it."""
+    one, two, provider = w.cache(), w.cache(), w.provider()
+    w.store.lose_reply("acquire", error=StoreUnreachable("lost"))
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    following = asyncio.ensure_future(two.get_or_call("k", provider))
+    await asyncio.sleep(20)
+    provider.answer("yes")
+    assert await asyncio.gather(leading, following) == ["yes", "yes"]
+    assert provider.calls == 1
+
+
+@virtual
+async def test_a_lost_reply_of_commit_stores_once(w: World) -> None:
+    """Done is done, and the lease is free."""
+    cache, provider = w.cache(), w.provider()
+    w.store.lose_reply("commit", error=StoreUnreachable("lost"))
+    provider.answer("yes")
+    assert await cache.get_or_call("k", provider) == "yes"
+    await w.turns()
+    assert (await w.memory.get(KEY)) is not None
+    assert w.memory.statistics().leases == 0
+
+
+@virtual
+async def test_a_busy_loop_is_no_slow_store(w: World) -> None:
+    """A stretch of busy code far over op_timeout, with the reply due: no fault."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+
+    class Prompt:
+        """Answers in 10 ms, by the loop's clock, through some turns of it."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(w.memory, name)
+
+        async def acquire(self, *args: Any) -> Any:
+            await asyncio.sleep(0.01)
+            await w.turns(8)
+            return await w.memory.acquire(*args)
+
+    busy = w.cache(store=Prompt())
+    for stalls in range(1, 13):
+        task = asyncio.ensure_future(busy.get_or_call(f"k{stalls}", provider))
+        for _ in range(stalls):
+            await asyncio.sleep(0)
+            w.clock.advance(3.0)
+        assert await task == "yes"
+    assert w.ears[1].of(StoreFaulted) == []
+    assert breaker(w, 1) == []
+    assert cache.statistics().calls == 0
+
+
+@virtual
+async def test_a_reply_that_needs_turns_of_a_busy_loop_gets_them(w: World) -> None:
+    """Every turn takes longer than the whole patience; the reply is there and is not late."""
+    loop, busy = asyncio.get_running_loop(), True
+
+    def stall() -> None:
+        w.clock.advance(1.0)
+        if busy:
+            loop.call_soon(stall)
+
+    stall()
+    assert await patience(asyncio.ensure_future(w.turns(12)), 0.2)
+    assert not await patience(loop.create_future(), 0.2)
+    busy = False
+
+
+@virtual
+async def test_a_login_refused_at_first_contact_is_told(w: World) -> None:
+    """To everybody who asks; later refusals are a store in trouble."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    w.store.raise_on("acquire", "release", "listen", error=StoreRefused("WRONGPASS"))
+    got = await outcomes(*(cache.get_or_call("k", provider) for _ in range(3)))
+    assert [type(error) for error in got] == [ConfigurationError] * 3
+    assert "url_or_store" in str(got[0])
+    assert provider.calls == 0
+    w.store.heal()
+    assert await cache.get_or_call("k", provider) == "yes"
+    w.store.raise_on("acquire", "release", error=StoreRefused("WRONGPASS"))
+    assert await cache.get_or_call("k2", provider) == "yes"
+
+
+@virtual
+async def test_only_the_first_question_may_be_refused_loudly(w: World) -> None:
+    """A refused renewal or commit is trouble, whatever came before it."""
+    cache = w.cache()
+    w.store.raise_on("acquire")
+    w.store.raise_on("renew", "commit", "release", error=StoreRefused("NOPERM"))
+
+    async def call() -> str:
+        await asyncio.sleep(10)
+        return "yes"
+
+    assert await cache.get_or_call("k", call) == "yes"
+    await w.turns()
+    faults = {event.operation for event in w.ears[0].of(StoreFaulted)}
+    assert faults == {"acquire", "renew", "commit", "release"}
+
+
+@virtual
+async def test_a_store_that_breaks_its_contract_is_in_trouble(w: World) -> None:
+    """Whatever it raises, the call is answered and the fault is told."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    w.store.raise_on("acquire", "release", error=AttributeError("bug"))
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert w.ears[0].of(StoreFaulted)[0].error == "AttributeError: bug"
