@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from replica import Setup, answers, ask, ask_all, percentile, start, statistics
-from takeover import until
-
 from samecall.testing.crew import Crew
 from samecall.testing.provider import StubProvider
 from samecall.testing.servers import LocalServer
+from takeover import until
 
 __all__ = ["KINDS", "Outage", "outage"]
 

@@ -12,16 +12,19 @@ import aiohttp
 import msgspec
 
 from samecall import Cache, Policy
+from samecall._ports import BreakerChanged, StoreFaulted
 from samecall.testing.crew import Crew, Line
 
 __all__ = [
     "LIMIT",
     "Answers",
+    "Faults",
     "Setup",
     "answers",
     "ask",
     "ask_all",
     "close",
+    "faults",
     "percentile",
     "replica",
     "start",
@@ -46,15 +49,33 @@ class Answers(msgspec.Struct, frozen=True):
     wrong: list[str]
 
 
+class Faults:
+    """An observer that keeps what samecall says of its store's trouble."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def on_event(self, event: object) -> None:
+        if isinstance(event, StoreFaulted):
+            self.seen.append(f"{event.operation}: {event.error}")
+        elif isinstance(event, BreakerChanged):
+            self.seen.append(f"breaker {'open' if event.open else 'closed'}")
+
+
 async def replica(line: Line, setup: Any) -> None:
-    """Tell "ready"; answer ["ask", prompts] with "answers" and ["count"] with "statistics"."""
+    """Tell "ready", then answer the orders ["ask", prompts], ["count"] and ["faults"]."""
     given = msgspec.convert(setup, Setup)
-    cache = Cache(given.store_url, policy=Policy(lease=given.lease))
+    faults = Faults()
+    cache = Cache(given.store_url, policy=Policy(lease=given.lease), observers=[faults])
     tasks: set[asyncio.Task[None]] = set()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session, cache:
         line.tell(("ready", None))
         while (order := await line.hear()) is not None:
+            if order[0] == "faults":
+                line.tell(("faults", faults.seen))
+                faults.seen = []
+                continue
             if order[0] == "count":
                 line.tell(("statistics", msgspec.structs.asdict(cache.statistics())))
                 continue
@@ -124,6 +145,12 @@ def statistics(crew: Crew) -> list[dict[str, int]]:
     """`Cache.statistics()` of every living replica."""
     crew.tell(("count",))
     return crew.gather("statistics", LIMIT)
+
+
+def faults(crew: Crew) -> list[str]:
+    """The store's trouble since it was last asked for, over all living replicas."""
+    crew.tell(("faults",))
+    return [fault for part in crew.gather("faults", LIMIT) for fault in part]
 
 
 def close(crew: Crew) -> None:

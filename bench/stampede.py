@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import redis
-from replica import Setup, ask_all, percentile, start
-
+from replica import Setup, ask_all, faults, percentile, start
 from samecall.testing.provider import StubProvider
 from samecall.testing.servers import LocalServer
 
@@ -36,6 +36,7 @@ class Run:
     wrong: list[str]
     commands: int
     inside: int
+    faults: Counter[str]
     extra_p50: float
     extra_p99: float
 
@@ -67,6 +68,7 @@ def stampede(
                     wrong=answers.wrong,
                     commands=sent,
                     inside=inside,
+                    faults=Counter(faults(crew)),
                     extra_p50=percentile(waits, 0.50),
                     extra_p99=percentile(waits, 0.99),
                 )
@@ -103,6 +105,8 @@ def main() -> None:
             f"| {run.inside} | {run.extra_p50:.0f} ms | {run.extra_p99:.0f} ms |",
             flush=True,
         )
+        for fault, times in run.faults.items():
+            print(f"  store: {times} x {fault}", file=sys.stderr)
         for wrong in run.wrong[:3]:
             print(wrong, file=sys.stderr)
     sys.exit(1 if failed else 0)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replica import LIMIT, Setup, answers, ask, start, statistics
-
 from samecall.testing.provider import StubProvider
 from samecall.testing.servers import LocalServer
 

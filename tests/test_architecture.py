@@ -27,15 +27,19 @@ SOURCE = Path(samecall.__path__[0])
 FLOORS: list[set[str]] = [
     # 0: the record raises the exceptions
     {"_errors"},
+    {"_policy"},
     {"_entry"},
     # 1: what a call is, and what an outsider implements
     {"_canonical", "_ports"},
     {"_key"},
     # 2: the rooms; a lease is claimed through the store that fails open
+    {"_clone", "_waiting"},
     {"_codec", "_disk", "_embedded", "_failopen", "_flight", "_memory", "_redis", "_stream"},
     {"_lease"},
     # 3: the cache, from what belongs to one event loop up to the story of a request
-    {"_open", "_room"},
+    {"_arguments", "_open", "_outcome"},
+    {"_calling"},
+    {"_room"},
     {"_delivery", "_rooms"},
     {"_cache"},
     # 4: what others build on it

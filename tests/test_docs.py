@@ -46,14 +46,12 @@ def test_the_first_screen_has_code() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_runs(
-    page: str, server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_block_runs(page: str, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(stub: StubProvider) -> None:
         names: dict[str, Any] = {"__name__": page}
         for example in PAGES[page]:
             code = compiled(example, server.url)
-            done = eval(code, names)  # noqa: S307 - our own documentation
+            done = eval(code, names)
             if inspect.isawaitable(done):
                 await done
         assert stub.calls or "openai" not in str(PAGES[page])

@@ -1,7 +1,7 @@
 """samecall: the same call, paid for once."""
 
 from samecall._cache import L1, Cache, Mode
-from samecall._entry import Entry, Key, Payload, Policy
+from samecall._entry import Entry, Key, Payload
 from samecall._errors import (
     CacheMiss,
     ConfigurationError,
@@ -17,6 +17,7 @@ from samecall._errors import (
     Unstorable,
     WaitTimeout,
 )
+from samecall._policy import Policy
 from samecall._rooms import Statistics
 
 __all__ = [

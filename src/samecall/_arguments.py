@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypeVar
 
-from samecall._entry import seconds
 from samecall._errors import ConfigurationError
+from samecall._policy import seconds
 
 __all__ = ["L1", "MODES", "Mode", "check_namespace", "instance"]
 

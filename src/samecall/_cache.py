@@ -8,7 +8,7 @@ from typing import Self, TypeVar, cast
 from samecall._arguments import L1, MODES, Mode, check_namespace, instance
 from samecall._codec import PlainCodec
 from samecall._delivery import Again, deliver
-from samecall._entry import Entry, Freshness, Key, Kind, Policy, decode_entry, freshness
+from samecall._entry import Entry, Freshness, Key, Kind, decode_entry, freshness
 from samecall._errors import (
     CacheMiss,
     ConfigurationError,
@@ -19,6 +19,7 @@ from samecall._key import key_from
 from samecall._memory import MemoryStore
 from samecall._open import is_store, open_store
 from samecall._outcome import REFUSALS, Found, Outcome, Request
+from samecall._policy import Policy
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,
@@ -92,7 +93,7 @@ class Cache:
             return cast("MemoryStore", opener())
         return MemoryStore(entries=l1.entries, bytes=l1.bytes, clock=self._clock)
 
-    # --- the story of a request --------------------------------------------------------------------
+    # --- the story of a request ------------------------------------------------------------------
 
     async def get_or_call(
         self,
@@ -181,7 +182,7 @@ class Cache:
         fresh = freshness(entry, policy, now) is Freshness.FRESH
         return entry if fresh and entry.kind is Kind.VALUE else None
 
-    # --- asked for by name -------------------------------------------------------------------------
+    # --- asked for by name -----------------------------------------------------------------------
 
     async def peek(self, key: str | bytes | Key, *, codec: Codec[T] | None = None) -> T | None:
         """The fresh stored answer, or None; calls nobody. Raises `StoreError`."""
@@ -250,7 +251,7 @@ class Cache:
         """Count a streaming call that passes through."""
         self._rooms.here().counters.streams += 1
 
-    # --- the end -----------------------------------------------------------------------------------
+    # --- the end ---------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """Store what has been answered, release what is open, close what was opened.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -93,7 +93,7 @@ _SCALARS = (str, int, float, bool, bytes, type(None))
 
 def _is_plain(value: Any, depth: int = 200) -> bool:
     # exact types only: an Enum or a tuple would come back as something else
-    kind: Any = type(value)
+    kind = cast("type[object]", type(value))
     if kind in _SCALARS:
         return True
     if depth == 0:

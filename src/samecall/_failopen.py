@@ -61,7 +61,7 @@ class FailOpenStore:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._probe: asyncio.Task[None] | None = None
 
-    # --- on a call's way -----------------------------------------------------------------------
+    # --- on a call's way -------------------------------------------------------------------------
 
     async def acquire(
         self,

@@ -19,7 +19,7 @@ from samecall._errors import ReentrantCall
 
 __all__ = ["Flight", "FlightStatistics", "Flights", "Phase"]
 
-O = TypeVar("O")
+OutcomeT = TypeVar("OutcomeT")
 
 _airborne: contextvars.ContextVar[tuple[Flight[Any], ...]] = contextvars.ContextVar(
     "samecall_airborne", default=()
@@ -45,7 +45,7 @@ class FlightStatistics:
     storing: int
 
 
-class Flight(Generic[O]):
+class Flight(Generic[OutcomeT]):
     """One execution of a call; `outcome` is set once, and every caller reads it."""
 
     __slots__ = (
@@ -65,13 +65,19 @@ class Flight(Generic[O]):
     )
 
     def __init__(
-        self, flights: Flights[O], slot: Hashable, key: Hashable, *, abandon: bool, nested: bool
+        self,
+        flights: Flights[OutcomeT],
+        slot: Hashable,
+        key: Hashable,
+        *,
+        abandon: bool,
+        nested: bool,
     ) -> None:
         self.slot = slot
         self.key = key
         self.abandon = abandon
         self.nested = nested  # begun inside the call of another flight
-        self.outcome: O | None = None
+        self.outcome: OutcomeT | None = None
         self.callers = 0
         self.phase = Phase.ASKING
         self.detached = False
@@ -88,7 +94,7 @@ class Flight(Generic[O]):
         if self._owner is not None:
             _wake(self._owner)
 
-    def land(self, outcome: O) -> None:
+    def land(self, outcome: OutcomeT) -> None:
         """Give every caller the outcome; the first one counts."""
         if self.outcome is not None:
             return
@@ -97,7 +103,7 @@ class Flight(Generic[O]):
         for waiter in waiters:
             _wake(waiter)
 
-    async def wait(self, timeout: float | None, *, owner: bool) -> O | None:
+    async def wait(self, timeout: float | None, *, owner: bool) -> OutcomeT | None:
         """The outcome; None when `timeout` seconds went by.
 
         The owner, whose call the flight runs, has only to be patient while somebody else leads:
@@ -137,21 +143,23 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-class Flights(Generic[O]):
+class Flights(Generic[OutcomeT]):
     """The flights of one event loop, by slot.
 
     `ended` gives the outcome of a flight that ended without one. Flights of one `home` wait for
     each other, whatever loop they fly in. `statistics` and `detach` may be called in any thread.
     """
 
-    def __init__(self, ended: Callable[[BaseException | None], O], home: object = None) -> None:
+    def __init__(
+        self, ended: Callable[[BaseException | None], OutcomeT], home: object = None
+    ) -> None:
         self.closed = False
         self._ended = ended
         self.home = home if home is not None else self
         self._lock = threading.Lock()
-        self._table: dict[Hashable, Flight[O]] = {}
-        self._leading: dict[Hashable, Flight[O]] = {}  # by key
-        self._open: set[Flight[O]] = set()  # also those detached: their tasks still run
+        self._table: dict[Hashable, Flight[OutcomeT]] = {}
+        self._leading: dict[Hashable, Flight[OutcomeT]] = {}  # by key
+        self._open: set[Flight[OutcomeT]] = set()  # also those detached: their tasks still run
 
     def statistics(self) -> FlightStatistics:
         """Counts, as they are now."""
@@ -161,16 +169,16 @@ class Flights(Generic[O]):
         callers = sum(flight.callers for flight in flights if flight.outcome is None)
         return FlightStatistics(len(flights) - landed, callers, landed)
 
-    def find(self, slot: Hashable) -> Flight[O] | None:
+    def find(self, slot: Hashable) -> Flight[OutcomeT] | None:
         """The flight for `slot`: in the air, or landed and still storing."""
         return self._table.get(slot)
 
-    def leader(self, key: Hashable) -> Flight[O] | None:
+    def leader(self, key: Hashable) -> Flight[OutcomeT] | None:
         """A flight of `key`, whatever its slot, that is calling now."""
         flight = self._leading.get(key)
         return flight if flight is not None and flight.outcome is None else None
 
-    def noted(self, flight: Flight[O]) -> None:
+    def noted(self, flight: Flight[OutcomeT]) -> None:
         """A flight tells that it has gone on to another phase."""
         if flight.phase in (Phase.LEADING, Phase.ALONE) and not flight.detached:
             with self._lock:
@@ -180,16 +188,16 @@ class Flights(Generic[O]):
         self,
         slot: Hashable,
         key: Hashable,
-        fly: Callable[[Flight[O]], Coroutine[Any, Any, None]],
+        fly: Callable[[Flight[OutcomeT]], Coroutine[Any, Any, None]],
         *,
         abandon: bool,
-    ) -> Flight[O]:
+    ) -> Flight[OutcomeT]:
         """A new flight whose task runs `fly`; raises `ReentrantCall` inside a flight of `key`."""
         chain = _airborne.get()
         for other in chain:
             if other.key == key and other.home is self.home and other.outcome is None:
                 _refuse_own()
-        flight: Flight[O] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
+        flight: Flight[OutcomeT] = Flight(self, slot, key, abandon=abandon, nested=bool(chain))
         with self._lock:
             self._table[slot] = flight
             self._open.add(flight)
@@ -201,13 +209,13 @@ class Flights(Generic[O]):
         flight.task.add_done_callback(partial(self._end, flight))
         return flight
 
-    def _end(self, flight: Flight[O], task: asyncio.Task[None]) -> None:
+    def _end(self, flight: Flight[OutcomeT], task: asyncio.Task[None]) -> None:
         self.remove(flight)
         with self._lock:
             self._open.discard(flight)
         flight.land(self._ended(None if task.cancelled() else task.exception()))
 
-    def remove(self, flight: Flight[O]) -> None:
+    def remove(self, flight: Flight[OutcomeT]) -> None:
         """Nobody joins this flight any more."""
         with self._lock:
             # only what is still ours: the slot may hold a newer flight
@@ -217,8 +225,8 @@ class Flights(Generic[O]):
                 del self._leading[flight.key]
 
     async def wait(
-        self, flight: Flight[O], timeout: float | None, *, owner: bool = False
-    ) -> O | None:
+        self, flight: Flight[OutcomeT], timeout: float | None, *, owner: bool = False
+    ) -> OutcomeT | None:
         """Be one of the callers of `flight` until it lands or `timeout` seconds went by.
 
         Raises `ReentrantCall` inside that very flight.

@@ -29,12 +29,12 @@ from samecall._entry import (
     Freshness,
     Key,
     Kind,
-    Policy,
     decode_entry,
     freshness,
 )
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
+from samecall._policy import Policy
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,

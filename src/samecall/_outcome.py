@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from samecall._entry import Entry, Key, Policy
+from samecall._entry import Entry, Key
+from samecall._policy import Policy
 from samecall._ports import SEEN_NOTHING, Codec, Failure
 
 __all__ = [

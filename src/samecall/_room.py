@@ -19,9 +19,8 @@ from samecall._entry import (
     Key,
     Kind,
     Payload,
-    encode_entry,
     freshness,
-    new_stamp,
+    seal,
 )
 from samecall._errors import Unstorable
 from samecall._failopen import FailOpenStore
@@ -78,7 +77,7 @@ class Room:
         self.flights = Flights[Outcome](_ended, self.home)
         self.till = Till(self.clock, self.emit, self.counters, self.report)
 
-    # --- who flies ---------------------------------------------------------------------------------
+    # --- who flies -------------------------------------------------------------------------------
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
@@ -154,7 +153,7 @@ class Room:
             return None
         return entry
 
-    # --- who leads ---------------------------------------------------------------------------------
+    # --- who leads -------------------------------------------------------------------------------
 
     async def _lead_alone(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
         other = self.flights.leader(request.key)
@@ -194,16 +193,16 @@ class Room:
         self.till.paid(request, began, crashed.failure.record.class_name)
         return self._crash(flight, request, crashed)
 
-    # --- what becomes of it ------------------------------------------------------------------------
+    # --- what becomes of it ----------------------------------------------------------------------
 
     def _answer(
         self, flight: Flight[Outcome], request: Request, value: Any, cost: float
     ) -> _Settle | None:
         policy = request.policy
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())
+        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
         try:
             payload = request.codec.encode(value)
-            entry, data = self._seal(request.key, Kind.VALUE, payload, ttl, cost)
+            entry, data = seal(request.key, Kind.VALUE, payload, ttl, cost, self.clock.now())
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
             flight.land(Unstored(value, request))
             unnamed = "" if isinstance(error, Unstorable) else f"{type(error).__name__}: "
@@ -237,7 +236,7 @@ class Room:
                 kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
             else:
                 kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-            entry, data = self._seal(request.key, kind, payload, ttl, 0.0)
+            entry, data = seal(request.key, kind, payload, ttl, 0.0, self.clock.now())
         except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
             flight.land(crashed)
             self.report(f"{crashed.failure.record.class_name} cannot be shared: {fault}")
@@ -245,13 +244,6 @@ class Room:
         self._remember(entry.stamp, crashed.told, ttl)
         flight.land(crashed)
         return lambda claim: claim.fail(data, ttl)
-
-    def _seal(
-        self, key: Key, kind: Kind, payload: Payload, ttl: float, cost: float
-    ) -> tuple[Entry, bytes]:
-        entry = Entry(kind, payload, new_stamp(), ttl, ttl, cost, self.clock.now())
-        data = encode_entry(key, entry)
-        return msgspec.structs.replace(entry, size=len(data)), data
 
     def _keep(self, flight: Flight[Outcome], key: Key, entry: Entry) -> None:
         if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:
@@ -269,7 +261,7 @@ class Room:
             self.errors.popitem(last=False)
         asyncio.get_running_loop().call_later(ttl + 1.0, self.errors.pop, stamp, None)
 
-    # --- what is counted ---------------------------------------------------------------------------
+    # --- what is counted -------------------------------------------------------------------------
 
     def answered(self, request: Request, answer: object) -> object:
         """Count one answered call, and hand its answer on."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, fields
 
 import msgspec
 
-from samecall._entry import Policy
 from samecall._errors import SamecallWarning
 from samecall._failopen import FailOpenStore
 from samecall._memory import MemoryStore
 from samecall._outcome import Counters
+from samecall._policy import Policy
 from samecall._ports import (
     CallUncached,
     Clock,

@@ -164,7 +164,7 @@ async def test_the_flight_is_cancelled_at_every_suspension(
 @pytest.mark.parametrize("turns", range(0, 40, 2))
 @virtual
 async def test_closed_at_every_moment(w: World, turns: int) -> None:
-    """aclose in the middle of anything frees the lease; callers still get their answer."""
+    """Closing in the middle of anything frees the lease; callers still get their answer."""
     one, two, provider = w.cache(), w.cache(), w.provider()
     tasks = [*spawn(2, lambda: one.get_or_call("k", provider))]
     await w.turns(turns)

@@ -188,7 +188,7 @@ def _in_thread(work: Any) -> int:
 
 
 async def test_closing_in_good_order() -> None:
-    """aclose stores what has been answered; a ready store stays open; a later call starts anew."""
+    """Closing stores what has been answered; a ready store stays open; a later call starts anew."""
     memory = MemoryStore()
     closed: list[int] = []
 

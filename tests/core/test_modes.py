@@ -92,7 +92,7 @@ async def test_a_refresh_after_the_landing_calls(w: World) -> None:
 
 @virtual
 async def test_bypass_and_only(w: World) -> None:
-    """ "bypass" neither reads, waits nor stores; "only" never calls."""
+    """Mode "bypass" neither reads, waits nor stores; "only" never calls."""
     cache, provider = w.cache(), w.provider()
     with pytest.raises(CacheMiss):
         await cache.get_or_call("k", provider, mode="only")

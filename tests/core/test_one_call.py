@@ -58,7 +58,7 @@ async def test_a_cancelled_follower_harms_nobody(w: World) -> None:
 @pytest.mark.parametrize("on_abandon", ["finish", "abandon"])
 @virtual
 async def test_the_last_one_out(w: World, on_abandon: Any) -> None:
-    """ "finish" keeps the answer for the cache, "abandon" ends the call and frees the lease."""
+    """Policy "finish" keeps the answer, "abandon" ends the call and frees the lease."""
     cache, provider = w.cache(Policy(on_abandon=on_abandon)), w.provider()
     tasks = spawn(3, lambda: cache.get_or_call("k", provider))
     await provider.until_waiting(1)

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import instructor
 import openai
 import pytest
 from fidelity_stub import Stub, serving
 
+import instructor
 from samecall import Cache
 from samecall.testing import StubProvider
 from samecall.testing.servers import LocalServer

@@ -15,6 +15,7 @@ from fidelity_cases import CASES, Case
 from fidelity_stub import Stub
 from pydantic import BaseModel
 from redis.asyncio import Redis
+
 from samecall import Cache, Policy
 
 Answer = tuple[Any, Any]

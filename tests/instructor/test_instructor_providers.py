@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Union
 
 import anthropic
-import instructor
 import litellm
 import openai
 import pytest
 from google import genai
-from instructor import Mode
 from instructor.v2.core.providers import Provider
 from instructor.v2.core.registry import mode_registry
 from pydantic import BaseModel
 
+import instructor
+from instructor import Mode
 from samecall import Cache
 from samecall.instructor import cached
 from samecall.testing import StubProvider

@@ -4,13 +4,13 @@ The load scripts in `bench` run the same scenarios larger and measure them.
 """
 
 import pytest
+
 from outage import KINDS, outage
 from replica import Setup, ask_all, start, statistics
-from stampede import stampede
-from takeover import takeover
-
 from samecall.testing.provider import StubProvider
 from samecall.testing.servers import LocalServer
+from stampede import stampede
+from takeover import takeover
 
 
 def test_a_stampede_pays_once_per_prompt():

@@ -8,7 +8,6 @@ from typing import Any
 from unittest import mock
 
 import instructor
-
 from samecall.testing import StubProvider
 
 __all__ = ["PROVIDERS", "client_for", "wrap"]
@@ -67,7 +66,7 @@ PROVIDERS: dict[str, tuple[Callable[[StubProvider], dict[str, Any]], tuple[str, 
 }
 
 # These cannot leave the machine whatever their SDK does with a base URL.
-_NOWHERE = {name: "http://127.0.0.1:9" for name in ("HTTPS_PROXY", "https_proxy")}
+_NOWHERE = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
 
 
 def client_for(provider: str, stub: StubProvider) -> instructor.AsyncInstructor:

@@ -99,7 +99,7 @@ async def test_a_bell_cancelled_before_its_confirmation(
             async with store.listen(key) as bell:
                 assert await raw.publish(channel(key), b"now") == 1
                 assert await bell.wait(SOON) == b"now"
-        while len(await raw.pubsub_channels()) > 1:  # noqa: ASYNC110 - ends, or the test's own timeout does
+        while len(await raw.pubsub_channels()) > 1:
             await asyncio.sleep(0)
 
 
@@ -112,7 +112,7 @@ async def test_the_last_bell_unsubscribes(
     key = new_key()
     async with store.listen(key), store.listen(key):
         assert store.statistics()["channels"] == 1
-    while await raw.client_list(_type="pubsub"):  # noqa: ASYNC110 - ends, or the test's own timeout does
+    while await raw.client_list(_type="pubsub"):
         await asyncio.sleep(0)
     assert store.statistics()["channels"] == 0
     async with store.listen(key) as bell:

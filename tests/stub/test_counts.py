@@ -78,9 +78,11 @@ async def test_a_thread_that_cannot_start_says_so() -> None:
     """A port in use is an error of the caller, not a silence."""
     async with StubProvider() as taken:
         port = int(taken.url.rsplit(":", 1)[1])
-        with pytest.raises(OSError, match="address already in use"):
-            with StubProvider.in_thread(port=port):
-                raise AssertionError("two stubs on one port")
+        with (
+            pytest.raises(OSError, match="address already in use"),
+            StubProvider.in_thread(port=port),
+        ):
+            raise AssertionError("two stubs on one port")
 
 
 async def test_in_a_process() -> None:

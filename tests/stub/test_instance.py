@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import uuid
 from decimal import Decimal
@@ -48,10 +48,10 @@ class Everything(BaseModel):
     maybe: int | None
     price: Decimal
     exact: Decimal = Field(max_digits=6, decimal_places=2)
-    at: datetime.datetime
-    on: datetime.date
-    hour: datetime.time
-    length: datetime.timedelta
+    at: dt.datetime
+    on: dt.date
+    hour: dt.time
+    length: dt.timedelta
     ident: uuid.UUID
     node: Node
     pair: tuple[int, str]

@@ -6,14 +6,14 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-import instructor
 import openai
 import pytest
-from instructor import Mode
 from instructor.v2.core.provider_specs import PROVIDER_SPECS
 from instructor.v2.core.providers import Provider
 from pydantic import BaseModel
 
+import instructor
+from instructor import Mode
 from samecall.testing import StubProvider
 from samecall.testing.provider import Answer, Malformed
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import instructor
 import pytest
-from instructor import Mode
 from pydantic import BaseModel
 
+import instructor
+from instructor import Mode
 from samecall.testing import StubProvider
 from samecall.testing.provider import Malformed
 

@@ -31,7 +31,7 @@ async def end_well(line, setup):
     try:
         await asyncio.Event().wait()
     finally:
-        Path(setup).write_text("ended well")
+        Path(setup).write_text("ended well")  # noqa: ASYNC240
 
 
 def gone(pid):
@@ -53,7 +53,10 @@ def test_messages_go_to_all_or_to_one_and_come_back_in_order():
 
 
 def test_a_worker_that_fails_is_told_with_its_error():
-    with Crew(fail, ["luck"]) as crew, pytest.raises(WorkerLost, match="0 failed: ValueError: no luck"):
+    with (
+        Crew(fail, ["luck"]) as crew,
+        pytest.raises(WorkerLost, match="0 failed: ValueError: no luck"),
+    ):
         crew.gather("ready", LIMIT)
 
 
@@ -78,7 +81,7 @@ def test_a_worker_that_was_killed_on_purpose_is_not_missed():
 def test_silence_is_bounded_and_names_who_is_silent():
     with Crew(hang, [None, None]) as crew:
         crew.gather("ready", LIMIT)
-        with pytest.raises(WorkerLost, match="worker 0, 1 told no 'answer' within 0.01 s"):
+        with pytest.raises(WorkerLost, match=r"worker 0, 1 told no 'answer' within 0\.01 s"):
             crew.gather("answer", 0.01)
 
 

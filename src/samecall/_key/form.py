@@ -20,7 +20,7 @@ class Out(list[str]):
         self.spent = spent
 
 
-class Unfit(Exception):  # noqa: N818 - not an error of the caller's, and caught within
+class Unfit(Exception):
     """A value without a form; the containers around it add their steps, innermost first."""
 
     def __init__(self, why: str) -> None:

@@ -60,7 +60,7 @@ class MemoryStore:
     def __init__(
         self,
         entries: int = 10_000,
-        bytes: int = 64 * 2**20,  # noqa: A002 - the public name
+        bytes: int = 64 * 2**20,
         clock: Clock | None = None,
     ) -> None:
         self._now = (clock or MonotonicClock()).now

@@ -57,7 +57,7 @@ class Shelf:
 
     __slots__ = ("_items", "_most_bytes", "_most_entries", "bytes", "evicted")
 
-    def __init__(self, entries: int, bytes: int) -> None:  # noqa: A002 - the public name
+    def __init__(self, entries: int, bytes: int) -> None:
         self._items: OrderedDict[Key, Item] = OrderedDict()
         self._most_entries = entries
         self._most_bytes = bytes

@@ -25,7 +25,7 @@ _SCAN = 500
 _PING = "samecall:ping"
 
 
-def open_redis(source: object, *, op_timeout: float = 0.2) -> Callable[[], RedisStore]:
+def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], RedisStore]:
     """A factory of stores, to be called once per event loop and process; does no I/O itself.
 
     `source` is a URL or a ready `redis.asyncio.Redis`, whose settings are used and which is never

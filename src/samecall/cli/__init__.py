@@ -6,7 +6,7 @@ import sys
 
 __all__ = ["main"]
 
-_NEEDED = ("click", "rich", "typer")
+_NEEDED = ("rich", "typer")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Source", "closure_of"]
 
@@ -73,7 +73,8 @@ class Source:
         self._plan = list(_plan(sdk, secrets=account is None))
         self._last: list[Any] = []
         self._identity: tuple[object, ...] = ()
-        self._headers = getattr(sdk, "_custom_headers", None) if account is None else None
+        headers: Any = getattr(sdk, "_custom_headers", None) if account is None else None
+        self._headers: dict[Any, Any] | None = headers if isinstance(headers, dict) else None
         self._bare = sdk is None
 
     def identity(self) -> tuple[object, ...]:
@@ -91,10 +92,9 @@ class Source:
 
     def _logins(self) -> Iterator[tuple[str, str]]:
         # a login that is sent as a default header names the account, the other headers do not
-        if isinstance(self._headers, dict):
-            for name, value in sorted(self._headers.items()):
-                if str(name).lower() in _LOGINS and isinstance(value, str):
-                    yield str(name).lower(), value
+        for name, value in sorted((self._headers or {}).items()):
+            if str(name).lower() in _LOGINS and isinstance(value, str):
+                yield str(name).lower(), value
 
     def _function(self) -> Iterator[tuple[str, str]]:
         # a bare function (from_litellm) is all the identity that there is; its logins are in
@@ -118,7 +118,7 @@ def _plan(sdk: Any, *, secrets: bool, depth: int = 2) -> Iterator[tuple[Any, str
     with warnings.catch_warnings():  # looking is not using
         warnings.simplefilter("ignore")
         rotating = any(callable(getattr(sdk, name, None)) for name in _ROTATING)
-    names = _ENDPOINT
+    names: tuple[str, ...] = _ENDPOINT
     if secrets:
         names += _STABLE
         if not rotating:
@@ -139,7 +139,8 @@ def _plain(value: Any) -> Any:
     if callable(reveal) and isinstance(revealed := reveal(), str):
         return revealed
     if isinstance(value, dict):
-        return sorted((str(name), str(item)) for name, item in value.items()) or None
+        pairs = cast("dict[object, object]", value).items()
+        return sorted((str(name), str(item)) for name, item in pairs) or None
     if type(value).__name__ == "URL":
         return str(value).rstrip("/")
     return None

@@ -11,6 +11,7 @@ from instructor.v2.core.client import Instructor
 from instructor.v2.core.hooks import HookName, Hooks
 from instructor.v2.core.mode import Mode
 from instructor.v2.core.registry import ModeHandlers, mode_registry
+from instructor.v2.dsl.response_list import ListResponse
 from pydantic import BaseModel
 
 from samecall._entry import Key
@@ -31,8 +32,15 @@ Create = Callable[..., Awaitable[Any]]
 class Calls:
     """What a client and its settings have in common for all calls."""
 
-    def __init__(self, client: Instructor, create: Create, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: Instructor,
+        create: Create,
+        settings: Settings,
+        codec: type[AnswerCodec] = AnswerCodec,
+    ) -> None:
         held = closure_of(client.create_fn)
+        self._codec = codec
         self.settings = settings
         self.create = create
         self.mode: Mode = held.get("mode", client.mode)
@@ -75,7 +83,7 @@ class Calls:
             key,
             lambda: self._call(ready, now),
             policy=options.policy,
-            codec=AnswerCodec(ready, self.handlers(), now),
+            codec=self._codec(ready, self.handlers(), now),
             mode=options.mode,
         )
 
@@ -137,7 +145,9 @@ class Calls:
 
 
 def _of(value: Any, name: str) -> Any:
-    return getattr(value, name, None) if isinstance(value, (BaseModel, list)) else None
+    # a scalar has no such thing, and a model of the caller's may answer for any name at all
+    held: dict[str, Any] = getattr(value, "__dict__", {})
+    return held.get(name) if isinstance(value, (BaseModel, ListResponse)) else None
 
 
 def _argument(path: str) -> str:

@@ -10,12 +10,14 @@ from instructor.v2.core.hooks import Hooks
 from tenacity import AsyncRetrying
 
 from samecall._cache import Cache
-from samecall._entry import Key, Policy
+from samecall._entry import Key
 from samecall._errors import ConfigurationError
+from samecall._policy import Policy
 from samecall.instructor._calls import Calls
 from samecall.instructor._codec import Answer
 from samecall.instructor._models import is_iterable
 from samecall.instructor._options import Settings, check_cache, check_namespace
+from samecall.instructor._sync import CachedInstructor
 
 __all__ = ["CachedAsyncInstructor", "cached", "key_of"]
 
@@ -162,9 +164,11 @@ def cached(
         raise ConfigurationError(f"account takes a non-empty string; got {account!r:.60}")
     original = getattr(client, "_samecall_original", client) if _is_ours(client) else client
     settings = Settings(cache, policy, namespace, account)
-    if isinstance(original, AsyncInstructor):
+    if isinstance(original, Instructor):
         _check_kwargs(original)
-        return CachedAsyncInstructor(original, settings)
+        if isinstance(original, AsyncInstructor):
+            return CachedAsyncInstructor(original, settings)
+        return CachedInstructor(original, settings)
     raise ConfigurationError(
         "client takes an AsyncInstructor or Instructor, as made by instructor.from_provider(...) "
         f"or instructor.from_openai(...); got {type(client).__name__}"
@@ -188,7 +192,7 @@ def key_of(client: AsyncInstructor | Instructor, **kwargs: Any) -> Key:
 
 
 def _is_ours(client: object) -> bool:
-    return isinstance(client, CachedAsyncInstructor)
+    return isinstance(client, (CachedAsyncInstructor, CachedInstructor))
 
 
 def _check_kwargs(client: Instructor) -> None:

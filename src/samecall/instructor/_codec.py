@@ -125,7 +125,7 @@ class AnswerCodec(BaseCodec[Answer]):
             ) from error
 
     def explain(self, error: BaseException) -> Failure:
-        """How far an error of the leader travels; a completion that failed validation goes along."""
+        """How far an error travels; a completion that failed validation goes along."""
         timeout = self._asked.get("timeout")
         return Failure(
             reach_of(error, own_timeout=isinstance(timeout, (int, float))),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -75,19 +75,20 @@ def pack(value: Any, model: Any = None) -> Stored:
     `model`: the response model, for a provider whose SDK parses too.
     """
     if type(value) is dict:
-        return _pack_plain(value)
+        return _pack_plain(cast("dict[str, Any]", value))
     tag = _tag(value)
     if tag is None or _class(tag) is not type(value):
         raise Unstorable(f"completions of {type(value).__qualname__} are not on the list")
     data = _dump(value)
     marks = {name: item for name, item in value.__dict__.items() if _is_mark(value, name, item)}
-    private = {n: item for n, item in (value.__pydantic_private__ or {}).items() if _is_plain(item)}
-    parsed = tag == _GOOGLE and value.parsed is not None
+    held: dict[str, Any] = value.__pydantic_private__ or {}
+    private = {name: item for name, item in held.items() if _is_plain(item)}
+    parsed = tag == _GOOGLE and getattr(value, "parsed", None) is not None
     for way in (_VALIDATED, _CONSTRUCTED, _SUMMED):
         stored = Stored(tag, way, data, marks, private, parsed)
         try:
             copy = unpack(stored, model)
-        except (Undecodable, AttributeError, TypeError, ValueError):
+        except Undecodable:
             continue
         if copy == value and _dump(copy) == data:
             return stored
@@ -103,24 +104,29 @@ def unpack(stored: Stored, model: Any = None) -> Any:
     cls = _class(stored.tag)
     if cls is None:
         raise Undecodable(f"the SDK of {stored.tag!r} is not installed")
+    try:
+        value = _made(cls, stored)
+        value.__dict__.update(stored.marks)
+        if stored.private:
+            value.__pydantic_private__ = {**(value.__pydantic_private__ or {}), **stored.private}
+        if stored.parsed:
+            _parse(value, model)
+    except (AttributeError, TypeError, ValueError) as error:
+        why = f"no {cls.__qualname__} of this SDK version ({type(error).__name__})"
+        raise Undecodable(why) from None
+    return value
+
+
+def _made(cls: type[BaseModel], stored: Stored) -> Any:
     if stored.way in (_VALIDATED, _SUMMED):
-        try:
-            value: Any = cls.model_validate_json(stored.data)
-        except ValidationError:
-            raise Undecodable(f"no {cls.__qualname__} of this SDK version") from None
+        value: Any = cls.model_validate_json(stored.data)
         if stored.way == _SUMMED:
             _sum_up(value.usage)
-    elif stored.way == _CONSTRUCTED:
+        return value
+    if stored.way == _CONSTRUCTED:
         # what the SDK itself does with a reply that its types do not foresee
-        value = cls.model_construct(**_loads(stored.data))
-    else:
-        raise Undecodable(f"{stored.way!r} is no way to make a {cls.__qualname__}")
-    value.__dict__.update(stored.marks)
-    if stored.private:
-        value.__pydantic_private__ = {**(value.__pydantic_private__ or {}), **stored.private}
-    if stored.parsed:
-        _parse(value, model)
-    return value
+        return cls.model_construct(**_loads(stored.data))
+    raise Undecodable(f"{stored.way!r} is no way to make a {cls.__qualname__}")
 
 
 def _parse(value: Any, model: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from instructor.v2.core.errors import (
     IncompleteOutputException,
@@ -103,12 +103,11 @@ def _scrubbed(message: str, asked: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def _texts(value: object, depth: int = 8) -> Iterator[str]:
+def _texts(value: Any, depth: int = 8) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif depth and isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item, depth - 1)
-    elif depth and isinstance(value, (list, tuple)):
-        for item in value:
+    elif depth and isinstance(value, (Mapping, list, tuple)):
+        holder = cast("Mapping[str, Any] | Sequence[Any]", value)
+        items = holder.values() if isinstance(holder, Mapping) else holder
+        for item in items:
             yield from _texts(item, depth - 1)

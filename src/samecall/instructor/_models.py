@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from instructor.v2.core.response_model import prepare_response_model
 from instructor.v2.dsl.partial import PartialBase
@@ -41,14 +41,11 @@ class Prepared:
         classes = [cls for root in _roots(self.model) for cls in reachable(root)]
         self._watch = tuple((cls, cls.__pydantic_validator__) for cls in classes)
         if asked is not None and not parallel:
-            let_pickle(asked, self.model, _blank)
+            let_pickle(asked, cast("type[BaseModel]", self.model), _blank)
 
     def is_current(self) -> bool:
         """False once a class in it was rebuilt (`model_rebuild`), so that its schema may differ."""
-        for cls, validator in self._watch:
-            if cls.__pydantic_validator__ is not validator:
-                return False
-        return True
+        return all(cls.__pydantic_validator__ is validator for cls, validator in self._watch)
 
     @property
     def schema(self) -> tuple[object, ...]:
@@ -106,8 +103,8 @@ def _shape(form: Any) -> object:
         try:
             hash(form)
         except TypeError:
-            return (type(form), id(form), repr(form))
-        return (type(form), form)
+            return (cast("type[object]", type(form)), id(form), repr(form))
+        return (cast("type[object]", type(form)), form)
     return (get_origin(form), *(_shape(arg) for arg in args))
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from samecall._entry import Policy, seconds
 from samecall._errors import ConfigurationError
+from samecall._policy import Policy, seconds
 
 if TYPE_CHECKING:
     from samecall._cache import Cache

@@ -7,7 +7,7 @@ from (the caller's own class, which pickle finds by name) and it is made again t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from instructor.v2.dsl.maybe import Maybe, MaybeBase
 from instructor.v2.dsl.partial import Partial, PartialBase
@@ -46,20 +46,26 @@ def let_pickle(asked: Any, model: type[BaseModel], blank: Blank) -> None:
     """
     recipe = _recipe(asked)
     for place, cls in enumerate(reachable(model)):
-        if _is_made(cls, asked) and cls.__reduce_ex__ is object.__reduce_ex__:
-            if cls.__reduce__ is object.__reduce__ or _REDUCE in cls.__reduce__.__dict__:
-                type.__setattr__(cls, "__reduce__", _reducer(blank, recipe, place))
+        if _is_made(cls, asked) and _pickles_plainly(cls):
+            type.__setattr__(cls, "__reduce__", _reducer(blank, recipe, place))
 
 
 _REDUCE = "samecall"
 
 
 def _reducer(blank: Blank, recipe: object, place: int) -> Any:
-    def __reduce__(self: BaseModel) -> tuple[object, ...]:
+    def reduce(self: BaseModel) -> tuple[object, ...]:
         return (blank, (recipe, place), self.__getstate__())
 
-    __reduce__.__dict__[_REDUCE] = True
-    return __reduce__
+    reduce.__dict__[_REDUCE] = True
+    return reduce
+
+
+def _pickles_plainly(cls: type[BaseModel]) -> bool:
+    # who says in the class how to pickle it is right
+    if cls.__reduce_ex__ is not object.__reduce_ex__:
+        return False
+    return cls.__reduce__ is object.__reduce__ or hasattr(cls.__reduce__, _REDUCE)
 
 
 def _is_made(cls: type[BaseModel], asked: Any) -> bool:
@@ -72,7 +78,7 @@ def _is_made(cls: type[BaseModel], asked: Any) -> bool:
     return len(bases) == 2 and bases[0].__name__ == cls.__name__ and bases[0] is asked
 
 
-def _recipe(asked: Any) -> object:
+def _recipe(asked: Any) -> Any:
     # what pickle can find again: a class by name, a typing form by its parts, and for the two
     # factories of instructor the factory and its argument
     if isinstance(asked, type) and issubclass(asked, BaseModel):
@@ -86,7 +92,7 @@ def _recipe(asked: Any) -> object:
         generic = asked.__pydantic_generic_metadata__
         if generic["origin"] is not None:
             return Derived("generic", generic["origin"], generic["args"])
-    return asked
+    return cast("object", asked)
 
 
 class Derived:
@@ -112,7 +118,7 @@ class Derived:
 
 
 def _canonical(factory: str, of: type[BaseModel], made: Any) -> Derived:
-    known = of.__dict__.get(_CANON)
+    known: dict[str, Any] | None = of.__dict__.get(_CANON)
     if known is None:
         known = {}
         type.__setattr__(of, _CANON, known)

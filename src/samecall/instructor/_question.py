@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from instructor.v2.core.multimodal import PDF, Audio, Image
 
@@ -19,6 +19,7 @@ _VERSION = "instructor/1"
 # what cannot change the answer
 _SILENT = frozenset({"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"})
 _LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token_provider"})
+_EXTRAS = frozenset({"context", "extra_body", "extra_headers", "extra_query"})
 _ATOMS = frozenset({int, float, bool, type(None)})
 _OMITTED = frozenset({"NotGiven", "Omit"})
 _SLOW = 256 * 1024
@@ -54,7 +55,7 @@ class Snapshot:
         return self._odd
 
     def _copy(self, value: Any, path: str, depth: int) -> Any:
-        kind = type(value)
+        kind = cast("type[object]", type(value))
         if kind is str or kind is bytes:
             self.weight += len(value)
         elif kind in _ATOMS:
@@ -70,7 +71,7 @@ class Snapshot:
             if isinstance(value, (Image, Audio, PDF)):
                 self.weight += len(value.data or "")
                 self.files = self.files or value.data is None
-            elif isinstance(value, PathLike):
+            elif isinstance(cast("object", value), PathLike):
                 self.files = True
         return value
 
@@ -88,27 +89,20 @@ def parts_of(
     """Everything that can change the answer, as plain data; raises `Unkeyable`."""
     asked = snapshot.asked
     rest: dict[str, Any] = {}
+    detect = bool(asked.get("autodetect_images"))
     for name, value in asked.items():
         if name in _SILENT or (account_named and name in _LOGIN):
             continue
-        if snapshot.odd and type(value) not in _ATOMS and type(value) is not str:
-            value = _settled(value, name, bool(asked.get("autodetect_images")))
-            if value is _ABSENT:
-                continue
-        rest[name] = value
-    if rest.get("context", _ABSENT) is None:
-        del rest["context"]
+        if name in _EXTRAS:
+            settled = _extra(name, value)
+        elif snapshot.odd and type(value) not in _ATOMS:
+            settled = _settled(value, name, detect and name != "model")
+        else:
+            settled = value
+        if settled is not _ABSENT:
+            rest[name] = settled
     if default_model is not None:
         rest.setdefault("model", default_model)
-    headers = rest.get("extra_headers")
-    if headers is None:
-        rest.pop("extra_headers", None)
-    elif isinstance(headers, Mapping):
-        rest["extra_headers"] = {
-            str(name).lower(): value
-            for name, value in headers.items()
-            if str(name).lower() != "user-agent"
-        }
     return {
         "version": _VERSION,
         "client": client,
@@ -122,17 +116,25 @@ def parts_of(
 _ABSENT = object()
 
 
-def _settled(value: Any, path: str, detect: bool, depth: int = 0) -> Any:
+def _extra(name: str, value: Any) -> Any:
+    # an empty one is the same as none; the user agent changes nobody's answer
+    if name == "extra_headers" and isinstance(value, Mapping):
+        headers = cast("Mapping[object, object]", value).items()
+        pairs = ((str(header).lower(), item) for header, item in headers)
+        value = {header: item for header, item in pairs if header != "user-agent"}
+    elif type(value).__name__ in _OMITTED:
+        return _ABSENT
+    return _ABSENT if value is None or (value == {} and name != "context") else value
+
+
+def _settled(value: Any, path: str, detect: bool) -> Any:
     # media by content, omitted values away; whatever else is odd is for the digest to judge
-    kind = type(value)
+    kind = cast("type[object]", type(value))
     if kind is dict:
-        pairs = (
-            (name, _settled(item, f"{path}.{name}", detect, depth + 1))
-            for name, item in value.items()
-        )
+        pairs = ((name, _settled(item, f"{path}.{name}", detect)) for name, item in value.items())
         return {name: item for name, item in pairs if item is not _ABSENT}
     if kind is list:
-        return [_settled(item, f"{path}[{i}]", detect, depth + 1) for i, item in enumerate(value)]
+        return [_settled(item, f"{path}[{i}]", detect) for i, item in enumerate(value)]
     if kind is str:
         return _file(Path(value), path) if detect and _is_file(value) else value
     if kind.__name__ in _OMITTED:
@@ -140,7 +142,7 @@ def _settled(value: Any, path: str, detect: bool, depth: int = 0) -> Any:
     if isinstance(value, (Image, Audio, PDF)):
         return _media(value, path)
     if isinstance(value, PathLike):
-        return _file(Path(fspath(value)), path)
+        return _file(Path(fspath(cast("PathLike[str]", value))), path)
     return value
 
 

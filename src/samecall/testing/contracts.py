@@ -21,11 +21,11 @@ pytest.register_assert_rewrite(
     )
 )
 
-from samecall.testing._acquire_contract import AcquireContract  # noqa: E402 - asserts must be registered first
-from samecall.testing._bell_contract import BellContract  # noqa: E402
-from samecall.testing._commit_contract import CommitContract  # noqa: E402
-from samecall.testing._fail_contract import FailContract  # noqa: E402
-from samecall.testing._store_contract import StoreContract  # noqa: E402
+from samecall.testing._acquire_contract import AcquireContract
+from samecall.testing._bell_contract import BellContract
+from samecall.testing._commit_contract import CommitContract
+from samecall.testing._fail_contract import FailContract
+from samecall.testing._store_contract import StoreContract
 
 __all__ = ["LeaseStoreContract", "StoreContract"]
 

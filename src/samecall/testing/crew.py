@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -50,7 +51,8 @@ class Line:
         """The next message, as long as it takes."""
         return await self._heard.get()
 
-    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take in what is said, in a thread of its own; ends the process when the other end has."""
         with suppress(RuntimeError):  # the loop has ended, and so has the work
             while True:
                 try:
@@ -182,7 +184,7 @@ class Crew:
 
 
 @contextmanager
-def interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Generator[None]:
     """Hold back Ctrl-C; processes that are started in the block never see one.
 
     Without it a Ctrl-C in the terminal would reach every process of the group, and each would
@@ -212,9 +214,10 @@ def _work(task: Task, setup: bytes, connection: Connection) -> None:
         asyncio.run(_with_line(task, line, msgspec.msgpack.decode(setup)))
     except asyncio.CancelledError:
         sys.exit(128 + signal.SIGTERM)
-    except Exception as error:  # told to who started us, and the exit code says it too
+    except Exception as error:  # noqa: BLE001 - told to who started us, and the exit code says it too
         where = traceback.extract_tb(error.__traceback__)[-1]
-        words = f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"  # noqa: PTH119
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        words = f"{type(error).__name__}: {error} ({place})"
         with suppress(OSError):
             connection.send_bytes(msgspec.msgpack.encode((_LAST_WORDS, words)))
         sys.exit(1)
@@ -222,8 +225,14 @@ def _work(task: Task, setup: bytes, connection: Connection) -> None:
 
 async def _with_line(task: Task, line: Line, setup: Any) -> None:
     loop, own = asyncio.get_running_loop(), asyncio.current_task()
-    if own is not None:
-        with suppress(NotImplementedError):  # Windows ends a process without asking it
-            loop.add_signal_handler(signal.SIGTERM, own.cancel)
-    threading.Thread(target=line._listen, args=(loop,), daemon=True).start()  # noqa: SLF001
-    await task(line, setup)
+    assert own is not None  # noqa: S101 - a coroutine runs in a task
+    with suppress(NotImplementedError):  # Windows ends a process without asking it
+        loop.add_signal_handler(signal.SIGTERM, own.cancel)
+    threading.Thread(target=line.listen, args=(loop,), daemon=True).start()
+    try:
+        await task(line, setup)
+    finally:
+        # a SIGTERM from here on ends the process at once: while the loop closes, asyncio's own
+        # handler would write a traceback
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGTERM)

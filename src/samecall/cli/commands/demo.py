@@ -10,7 +10,7 @@ from samecall.cli._trouble import ExitCode, Trouble, require, say
 
 __all__ = ["command"]
 
-_NEEDED = ("aiohttp", "genai_prices", "openai")
+_NEEDED = ("aiohttp", "genai_prices", "openai", "rich")
 
 
 def command(

@@ -8,7 +8,7 @@ import msgspec
 
 __all__ = ["Plan", "prompt"]
 
-_NAMES = ("Ada", "Barbara", "Edsger", "Frances", "Grace", "Ken", "Leslie", "Lynn", "Niklaus", "Tony")
+_NAMES = ("Ada", "Barbara", "Edsger", "Frances", "Grace", "Ken", "Leslie", "Lynn", "Tony")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

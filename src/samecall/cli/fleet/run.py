@@ -49,7 +49,7 @@ def run(plan: Plan, redis: str | None, watcher: Watcher) -> Report:
         try:
             with Crew(work, [setup] * plan.workers) as crew:
                 watcher.says(f"starting {plan.workers} workers")
-                crew.gather("ready", _START_LIMIT)
+                crew.gather("ready", _START_LIMIT + plan.latency)  # a warm-up call is made
                 phases = _Course(plan, on, crew, watcher).phases()
                 crew.tell(None)
                 crew.gather("closed", _START_LIMIT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -63,7 +63,7 @@ class _View:
 
 
 @contextmanager
-def live(plan: Plan) -> Iterator[_View]:
+def live(plan: Plan) -> Generator[_View]:
     """The live view, on standard error, gone when the block ends."""
     console = Console(stderr=True)
     progress = Progress(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,7 @@ class Stage:
 
 
 @contextmanager
-def stage(redis: str | None, latency: float) -> Iterator[Stage]:
+def stage(redis: str | None, latency: float) -> Generator[Stage]:
     """Everything started and seen to answer; afterwards ended, and the namespace cleared.
 
     Raises `Trouble` for a URL that cannot be used and a server that does not answer.
@@ -54,7 +54,7 @@ def stage(redis: str | None, latency: float) -> Iterator[Stage]:
 
 
 @contextmanager
-def _embedded() -> Iterator[str]:
+def _embedded() -> Generator[str]:
     server = EmbeddedServer()
     try:
         yield server.start().url

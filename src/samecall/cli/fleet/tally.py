@@ -47,7 +47,9 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo found; `once`: every distinct prompt was paid for exactly once."""
+    """What the demo found; `once`: with samecall every distinct prompt was paid for
+    exactly once, and every call answered.
+    """
 
     once: bool
     store: str
@@ -64,12 +66,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tally(
-    name: str, asked: Sequence[int], shares: Iterable[Share], counted: Mapping[str, int], took: float
+    name: str,
+    asked: Sequence[int],
+    shares: Iterable[Share],
+    counted: Mapping[str, int],
+    took: float,
 ) -> Phase:
     """One phase: `asked` are its prompts, `counted` the provider's calls by prompt text."""
     latencies: list[float] = []
     usage: dict[int, tuple[int, int]] = {}
-    sums: Counter[str] = Counter()
+    sums = Counter[str]()
     errors: list[str] = []
     for share in shares:
         latencies += share.latencies
@@ -103,7 +109,7 @@ def report(plan: Plan, store: str, phases: list[Phase], took: float) -> Report:
     paid = sum(phase.provider_calls for phase in ours)
     answered, spent = [p.answered for p in ours], [p.paid for p in ours]
     return Report(
-        once=paid == distinct and not any(phase.errors for phase in phases),
+        once=paid == distinct and not any(phase.errors for phase in ours),
         store=store,
         model=MODEL,
         workers=plan.workers,

@@ -1,0 +1,166 @@
+"""The synchronous client: the cache works in the portal's event loop, the rest in the caller."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from instructor.v2.core.client import Instructor
+from instructor.v2.core.hooks import Hooks
+from tenacity import Retrying
+
+from samecall._entry import Payload
+from samecall._errors import CacheMiss
+from samecall.instructor._calls import Calls
+from samecall.instructor._codec import Answer, AnswerCodec
+from samecall.instructor._options import Settings, take_options
+from samecall.instructor._portal import portal_for
+
+__all__ = ["CachedInstructor"]
+
+T = TypeVar("T")
+
+
+class _Unread(Answer):
+    """A stored answer that its caller parses in its own thread.
+
+    A validator may ask a model itself, through this very portal: parsing in the portal's thread
+    would wait for itself.
+    """
+
+    __slots__ = ("codec", "payload", "was_refused")
+
+    def __init__(self, codec: _LateCodec, payload: Payload, *, was_refused: bool) -> None:
+        super().__init__(None, None)
+        self.codec, self.payload, self.was_refused = codec, payload, was_refused
+
+
+class _LateCodec(AnswerCodec):
+    """Leaves the parsing to the caller's thread."""
+
+    __slots__ = ()
+
+    def decode(self, payload: Payload) -> Answer:
+        return _Unread(self, payload, was_refused=False)
+
+    def refused(self, payload: Payload) -> Answer:
+        return _Unread(self, payload, was_refused=True)
+
+    def read(self, payload: Payload) -> Answer:
+        """What `decode` is in other codecs."""
+        return super().decode(payload)
+
+    def read_refused(self, payload: Payload) -> Answer:
+        """What `refused` is in other codecs."""
+        return super().refused(payload)
+
+
+class CachedInstructor(Instructor):
+    """An `Instructor` that asks the cache first; made by `cached`."""
+
+    def __init__(self, original: Instructor, settings: Settings) -> None:
+        self._samecall_original = original
+        self._samecall_calls = Calls(original, _in_a_thread(original), settings, _LateCodec)
+        super().__init__(
+            client=original.client,
+            create=self._samecall_create,
+            mode=original.mode,
+            provider=original.provider,
+            hooks=original.hooks.copy(),
+            **original.kwargs,
+        )
+        self.default_model = original.default_model
+
+    def create(
+        self,
+        response_model: type[T] | None,
+        messages: list[Any],
+        max_retries: int | Retrying = 3,
+        context: dict[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        token_budget: int | None = None,
+        **kwargs: Any,
+    ) -> T | Any:
+        if token_budget is not None:
+            kwargs["token_budget"] = token_budget
+        return self._samecall_create(
+            response_model=response_model,
+            messages=messages,
+            max_retries=max_retries,
+            context=context,
+            strict=strict,
+            hooks=self.hooks if hooks is None else self.hooks + hooks,
+            **self.handle_kwargs(kwargs),
+        )
+
+    def create_with_completion(
+        self,
+        messages: list[Any],
+        response_model: type[T],
+        max_retries: int | Retrying = 3,
+        context: dict[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> tuple[T, Any]:
+        asked = dict(
+            response_model=response_model,
+            messages=messages,
+            max_retries=max_retries,
+            context=context,
+            strict=strict,
+            hooks=self.hooks if hooks is None else self.hooks + hooks,
+            **self.handle_kwargs(kwargs),
+        )
+        if self._samecall_calls.streams(asked):
+            value = self._samecall_create(**asked)
+            return value, value._raw_response
+        answer = self._samecall_answer(asked)
+        return answer.value, answer.raw
+
+    def _samecall_create(self, **asked: Any) -> Any:
+        if self._samecall_calls.streams(asked):
+            return self._samecall_stream(asked)
+        return self._samecall_answer(asked).value
+
+    def _samecall_stream(self, asked: dict[str, Any]) -> Any:
+        cache = take_options(asked, self._samecall_calls.settings).cache
+        if cache is not None:
+            portal_for(cache).call(_report_stream, cache)
+        return self._samecall_original.create_fn(**asked)
+
+    def _samecall_answer(self, asked: dict[str, Any]) -> Answer:
+        calls = self._samecall_calls
+        again = dict(asked)
+        portal = portal_for(calls.settings.cache)
+        answer: Answer = portal.call(calls.answer, asked)
+        if not isinstance(answer, _Unread):
+            return answer
+        codec = answer.codec
+        if answer.was_refused:
+            return codec.read_refused(answer.payload)
+        try:
+            return codec.read(answer.payload)
+        except Exception as error:  # as in the cache: what cannot be read is a miss
+            if again.get("cache_mode") == "only":
+                raise CacheMiss("the entry cannot be read") from error
+            once_more: Answer = portal.call(calls.answer, {**again, "cache_mode": "refresh"})
+            return once_more
+
+
+def _in_a_thread(original: Instructor) -> Any:
+    unbounded = CapacityLimiter(math.inf)  # its callers are threads themselves: they are the bound
+
+    async def create(**asked: Any) -> Any:
+        return await to_thread.run_sync(
+            partial(original.create_fn, **asked), abandon_on_cancel=True, limiter=unbounded
+        )
+
+    return create
+
+
+async def _report_stream(cache: Any) -> None:
+    cache.report_stream()
