@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -9,7 +10,7 @@ from typing import Any
 
 from sim_plan import Plan
 
-__all__ = ["Caller", "Commit", "Forgotten", "Grant", "History", "Paid"]
+__all__ = ["Caller", "Commit", "Forgotten", "Grant", "History", "Paid", "asking"]
 
 
 @dataclass(eq=False)
@@ -34,11 +35,17 @@ class Caller:
     how: str = ""
 
 
+asking: contextvars.ContextVar[Caller] = contextvars.ContextVar("asking")
+"""Who asks in this task, and in the tasks begun by it."""
+
+
 @dataclass(eq=False)
 class Paid:
     """One call of the provider."""
 
     number: int
+    name: str
+    """By who wanted it: the same in every run."""
     proc: str
     key: str
     kind: str
@@ -109,11 +116,18 @@ class History:
     """When the task of a flight was done, its answer stored or not."""
     damaged: set[str] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
+    known: Counter[str] = field(default_factory=Counter)
+    """Answers that a known gap of the protocol let through."""
     violations: list[str] = field(default_factory=list)
     leases: dict[str, float] = field(default_factory=dict)
     """Of each process, by its name."""
     rested: float = 0.0
     lines: list[tuple[float, str]] = field(default_factory=list)
+
+    def named(self, answer: Any) -> str:
+        """An answer or an error, for people."""
+        number = answer[1] if isinstance(answer, list) else getattr(answer, "number", None)
+        return repr(answer) if number is None else f"#{self.paid[number].name}"
 
     def tell(self, at: float, line: str) -> None:
         self.lines.append((at, line))

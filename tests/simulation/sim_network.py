@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from sim_history import asking
 from sim_plan import dice, shown
 
 from samecall._entry import Key
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "SimBell", "Wire"]
 
+_BY_TOKEN = ("acquire", "renew", "commit", "fail", "release")
 SILENCE = 1.5
 """Seconds after which the client gives up a connection that says nothing."""
 AFTER = 4.0
@@ -31,6 +33,8 @@ class SimBell:
 
     def __init__(self, process: Process, key: Key) -> None:
         self.process, self.key = process, key
+        asker = asking.get(None)
+        self.name = asker.name if asker is not None else 0
         self._messages: deque[bytes] = deque()
         self._rung = asyncio.Event()
 
@@ -69,7 +73,12 @@ class Network:
         """Ask the server; the future gets its reply, or `StoreUnreachable` after a silence."""
         world, rates = self._world, self._rates
         name = shown(key) if isinstance(key, Key) else key
-        luck = self._luck(f"net|{process.name}|{op}|{name}")
+        # by who asks: what asks at one moment may do so in any order
+        asker = asking.get(None)
+        who = asker.name if asker is not None else ""
+        if op in _BY_TOKEN:
+            who = world.server.baptise(args[0], f"{process.name}.{who}")
+        luck = self._luck(f"net|{process.name}|{op}|{name}|{who}")
         reply: asyncio.Future[Any] = process.loop.create_future()
         now = world.time.now
         out, back = 0.0002 + 0.003 * luck[0], 0.0002 + 0.003 * luck[1]
@@ -148,7 +157,7 @@ class Network:
 
     def _ring(self, bell: SimBell, message: bytes) -> None:
         process, world = bell.process, self._world
-        luck = self._luck(f"bell|{process.name}|{shown(bell.key)}")
+        luck = self._luck(f"bell|{process.name}|{shown(bell.key)}|{bell.name}")
         if process.is_cut():
             return
         delay = 0.0002 + 0.004 * luck[0]
@@ -203,7 +212,8 @@ class Wire:
         process = self._process
         chain = _airborne.get()
         if chain:
-            name = process.world.server.name(token, process.name, key)
+            caller = asking.get()
+            name = process.world.server.baptise(token, f"{process.name}.{caller.name}")
             process.tokens.setdefault(chain[-1], name)
         return await self._ask("acquire", key, token, seen, lease)
 

@@ -61,13 +61,15 @@ async def provide(process: Process, caller: Caller, *, abandon: bool) -> Any:
     kind = _KINDS.get(flight.phase, "?") if flight is not None else "bypass"
     token = process.tokens.get(flight, "") if kind != "bypass" else ""
     history = world.history
+    mine = sum(1 for other in history.paid if other.owner is caller)
+    name = f"{caller.name}{'abcdefgh'[min(mine, 7)]}"
     paid = Paid(
-        len(history.paid), process.name, key, kind, token, caller, world.time.now, flight, abandon
-    )
-    before = sum(1 for other in history.paid if other.key == key)
+        len(history.paid), name, process.name, key, kind, token, caller, world.time.now, flight,
+        abandon,
+    )  # fmt: skip
     history.paid.append(paid)
-    luck = dice(world.plan.seed, f"call|{key}|{before}")
-    world.note(f"{process.name} calls {key} #{paid.number} {kind} {token} for {caller.name}")
+    luck = dice(world.plan.seed, f"call|{name}")
+    world.note(f"{process.name} calls {key} #{name} {kind} {token}")
     hangs = luck[0] < world.plan.hang
     latency = 10 * DEADLINE if hangs else (0.005 if luck[6] < 0.3 else 0.1) * luck[1]
     if luck[2] < 0.25 and not hangs:
@@ -77,7 +79,7 @@ async def provide(process: Process, caller: Caller, *, abandon: bool) -> Any:
     except asyncio.CancelledError:
         if process.alive:
             paid.ended, paid.outcome = world.time.now, "hung" if hangs else "cancelled"
-            world.note(f"{process.name} call #{paid.number} {paid.outcome}")
+            world.note(f"{process.name} call #{name} {paid.outcome}")
         raise
     if not process.alive:
         raise asyncio.CancelledError
@@ -85,7 +87,7 @@ async def provide(process: Process, caller: Caller, *, abandon: bool) -> Any:
     if luck[4] < world.plan.fail:
         reach = list(Reach)[int(3 * luck[5])]
         paid.outcome = reach.value
-        world.note(f"{process.name} call #{paid.number} fails: {reach.value}")
+        world.note(f"{process.name} call #{name} fails: {reach.value}")
         raise SimError(paid.number, reach)
-    world.note(f"{process.name} call #{paid.number} answers")
+    world.note(f"{process.name} call #{name} answers")
     return [key, paid.number]

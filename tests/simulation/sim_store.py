@@ -81,19 +81,22 @@ class Server:
         expected = getattr(self, f"_{op}")(proc, key, *args)
         result = _at_once(getattr(self._memory, op)(key, *args))
         got: Any = type(result).__name__ if op in ("acquire", "get") else result
-        token = self.name(args[0], proc, key) if op not in ("get", "forget") else ""
+        token = self.name(args[0]) if op not in ("get", "forget") else ""
         self._history.tell(self._time.now, f"store {proc} {op} {shown(key)} {token}: {got}")
         if got != expected:
             self._history.violated(f"{op} by {token} of {proc} gave {got}; protocol: {expected}")
         return result
 
-    def name(self, token: bytes, proc: str, key: Key) -> str:
-        """What a random token is called in the history."""
-        name = self._names.get(token)
-        if name is None:
-            number = len(self._names) + 1
-            name = self._names[token] = f"{proc}.t{number}"
-        return name
+    def baptise(self, token: bytes, name: str) -> str:
+        """Give a random token a name that is the same in every run."""
+        if token not in self._names:
+            taken = sum(known.partition("/")[0] == name for known in self._names.values())
+            self._names[token] = f"{name}/{taken + 1}" if taken else name
+        return self._names[token]
+
+    def name(self, token: bytes) -> str:
+        """What a token is called in the history."""
+        return self._names[token]
 
     # --- the protocol once more ----------------------------------------------------------------
 
@@ -110,7 +113,7 @@ class Server:
         if held is not None and held != token:
             return "Wait"
         self._leases[key] = (token, now + lease)
-        name = self.name(token, proc, key)
+        name = self.name(token)
         if name not in self._history.grants:
             previous = self._latest.get(key)
             if value is not None:
@@ -145,7 +148,7 @@ class Server:
         self._errors.pop(key, None)
         if held is not None:
             self._end(key, "committed")
-        name = self.name(token, proc, key)
+        name = self.name(token)
         self._history.commits.append(Commit(self._time.now, shown(key), name, stamp))
         return True
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import heapq
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from sim_history import Caller, Forgotten, History
+from sim_history import Caller, Forgotten, History, asking
 from sim_loop import Livelock, ProcessClock, StepLoop, Time
 from sim_network import AFTER, Network, Wire
 from sim_plan import DEADLINE, Event, Plan, dice, key_of, shown
@@ -24,7 +23,6 @@ from samecall._ports import Event as CacheEvent
 __all__ = ["Process", "World", "run"]
 
 _LIMIT = 200.0
-_asking: contextvars.ContextVar[Caller] = contextvars.ContextVar("asking")
 _CODEC = SimCodec()
 
 
@@ -74,7 +72,7 @@ class Process:
 
     def on_event(self, event: CacheEvent) -> None:
         if isinstance(event, CallAnswered) and self.alive:
-            _asking.get().how = event.how
+            asking.get().how = event.how
         elif isinstance(event, StoreFaulted) and self.alive:
             self.world.note(f"{self.name} store fault: {event.operation} {event.error}")
 
@@ -104,7 +102,7 @@ class Process:
         )  # fmt: skip
         world.history.callers.append(caller)
         self.asked += 1
-        _asking.set(caller)
+        asking.set(caller)
         world.note(f"{self.name} asks {event.key} ({event.mode}) as {caller.name}")
         try:
             caller.answer = await self.cache.get_or_call(
@@ -120,7 +118,8 @@ class Process:
             caller.error = error
         if self.alive:
             caller.ended = world.time.now
-            told = caller.answer or ("cancelled" if caller.cancelled else repr(caller.error))
+            told = world.history.named(caller.answer or caller.error)
+            told = "left" if caller.cancelled else told
             world.note(f"{self.name} {caller.name} has {told} ({caller.how})")
 
     def _oldest(self, key: str) -> float | None:
@@ -248,7 +247,7 @@ class World:
         bells = sum(bell.process.alive for bell in self.network.bells)
         if bells:
             self.history.violated(f"{bells} listeners are left")
-        self.time.now += max(self.plan.leases)
+        self.time.now += max(self.plan.leases) + 0.01
         if self.server.leases():
             self.history.violated("a lease is left")
 
