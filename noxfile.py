@@ -2,6 +2,7 @@
 
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
+nox -s simulate -- 100000      that many simulated fleets; see docs/simulation.md
 nox -s dist                    build sdist and wheel and test the wheel alone
 """
 
@@ -91,6 +92,13 @@ def versions(session: nox.Session) -> None:
     """The unit tests on a named interpreter: nox -s versions-3.13."""
     session.install(PACKAGE, *group("test"), *group("sdks"))
     session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def simulate(session: nox.Session) -> None:
+    """Fleets in virtual time: nox -s simulate -- 100000 --first 0, or -- --replay SEED."""
+    session.install(PACKAGE)
+    session.run("python", "tests/simulation/simulate.py", *(session.posargs or ["5000"]))
 
 
 @nox.session(default=False)

@@ -10,7 +10,17 @@ from typing import Any
 
 from sim_plan import Plan
 
-__all__ = ["Caller", "Commit", "Forgotten", "Grant", "History", "Paid", "asking"]
+__all__ = [
+    "Caller",
+    "Commit",
+    "Forgotten",
+    "Grant",
+    "History",
+    "Paid",
+    "asking",
+    "end_of",
+    "ended_at",
+]
 
 
 @dataclass(eq=False)
@@ -154,11 +164,21 @@ class History:
     def readable(self) -> str:
         plan = self.plan
         head = [
-            f"seed {plan.seed} ({plan.kind}): leases {plan.leases}, {plan.rates}, "
-            f"fail {plan.fail}, hang {plan.hang}",
+            f"seed {plan.seed} ({plan.kind}): leases {plan.leases}, {plan.rates}",
+            f"chance of an error {plan.fail}, of a call that hangs {plan.hang}",
             "the plan:",
             *(f"  {event}" for event in plan.events),
             "what happened:",
             *(f"  {at:8.4f} {line}" for at, line in self.lines),
         ]
         return "\n".join([*head, *(f"BROKEN: {what}" for what in self.violations)])
+
+
+def end_of(paid: Paid) -> float:
+    """When a call ended; never, if it did not."""
+    return paid.ended if paid.ended is not None else float("inf")
+
+
+def ended_at(caller: Caller) -> float:
+    """When a caller had what it has."""
+    return caller.ended if caller.ended is not None else float("inf")

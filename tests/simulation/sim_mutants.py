@@ -96,8 +96,6 @@ def _find_landed(flights: Flights[Any], slot: Any) -> Any:
     return None
 
 
-
-
 def _crashed_for_all(request: Any, crash: Crashed) -> Any:
     raise crash.told
 
@@ -105,9 +103,7 @@ def _crashed_for_all(request: Any, crash: Crashed) -> Any:
 def _crash_for_the_fleet(room: Room, flight: Any, request: Any, crashed: Crashed) -> Any:
     failure = crashed.failure
     told = type(failure)(Reach.FLEET, failure.record)
-    return _crash(
-        room, flight, request, Crashed(crashed.error, crashed.told, told, crashed.owner)
-    )
+    return _crash(room, flight, request, Crashed(crashed.error, crashed.told, told, crashed.owner))
 
 
 async def _lead_alone_blindly(room: Room, flight: Flight[Any], request: Any, claim: Claim) -> None:
@@ -120,9 +116,7 @@ async def _pay_for_ever(till: Till, request: Any) -> Any:
     return await request.call()
 
 
-async def _commit_detached(
-    room: Room, flight: Any, claim: Claim, data: bytes, ttl: float
-) -> None:
+async def _commit_detached(room: Room, flight: Any, claim: Claim, data: bytes, ttl: float) -> None:
     room.counters.stored += await claim.commit(data, ttl) is True
 
 

@@ -17,7 +17,8 @@ from samecall._flight import _airborne
 from samecall._ports import Acquired, Found
 
 if TYPE_CHECKING:
-    from sim_world import Process, World
+    from sim_process import Process
+    from sim_world import World
 
 __all__ = ["Network", "SimBell", "Wire"]
 

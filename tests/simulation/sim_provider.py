@@ -16,7 +16,7 @@ from samecall._flight import Phase, _airborne
 from samecall._ports import ErrorRecord, Failure, Reach
 
 if TYPE_CHECKING:
-    from sim_world import Process
+    from sim_process import Process
 
 __all__ = ["SimCodec", "SimError", "provide"]
 

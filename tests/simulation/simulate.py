@@ -1,7 +1,7 @@
 """Simulate a fleet under many seeds: `python tests/simulation/simulate.py 100000 --first 0`.
 
-    simulate.py 2000               2,000 seeds on every core; exit code 1 if a promise broke
-    simulate.py --replay 4711      the history of one seed, and the smallest plan that still fails
+simulate.py 2000               2,000 seeds on every core; exit code 1 if a promise broke
+simulate.py --replay 4711      the history of one seed, and the smallest plan that still fails
 """
 
 from __future__ import annotations
