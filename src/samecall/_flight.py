@@ -178,6 +178,12 @@ class Flights(Generic[OutcomeT]):
         flight = self._leading.get(key)
         return flight if flight is not None and flight.outcome is None else None
 
+    async def settled(self, key: Hashable) -> None:
+        """Return once a flight of `key` that has landed has told the store, or was forgotten."""
+        flight = self._leading.get(key)
+        if flight is not None and flight.outcome is not None and flight.task is not None:
+            await asyncio.wait({flight.task})
+
     def noted(self, flight: Flight[OutcomeT]) -> None:
         """A flight tells that it has gone on to another phase."""
         if flight.phase in (Phase.LEADING, Phase.ALONE) and not flight.detached:

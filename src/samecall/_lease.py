@@ -56,6 +56,7 @@ _RENEW_AT_LEAST = 5.0
 _SILENT_AT_LEAST = 2 * _RENEW_AT_LEAST / 3
 _FOREVER = float("inf")
 _ROUNDS = 8
+_DRIFT = 0.02  # two clocks do not run apart faster, not even while one is being set
 
 
 class ClaimState(enum.Enum):
@@ -259,19 +260,20 @@ class _Renewals:
 
     A reply that was sent for at `asked` and read at `now` with `left` seconds tells that the lease
     ends between `asked + left` and `now + left`. Only a later end than was possible before is a
-    renewal: a slow reply or a busy loop is none.
+    renewal: a slow reply, a busy loop or a store whose clock runs slower is none.
     """
 
     def __init__(self, wait: Wait, now: float) -> None:
         self._token, self._ends, self._sign = wait.token, now + wait.left, now
 
     def silence(self, wait: Wait, asked: float, now: float) -> float:
-        """Seconds without a renewal or a new leader."""
+        """Seconds without a renewal or a new leader, up to when we asked: a reply knows no more."""
         ends = now + wait.left
-        if wait.token != self._token or asked + wait.left > self._ends:
+        apart = _DRIFT * (now - self._sign)
+        if wait.token != self._token or asked + wait.left > self._ends + apart:
             self._token, self._ends, self._sign = wait.token, ends, now
         self._ends = min(self._ends, ends)
-        return now - self._sign
+        return asked - self._sign
 
 
 def _stamp_of(data: bytes) -> bytes:

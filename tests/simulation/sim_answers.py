@@ -36,20 +36,23 @@ def answers_are_real(history: History) -> Iterator[str]:
             yield f"{caller.name} got the answer of a call that gave none: #{paid.name}"
         elif caller.mode == "bypass" and paid.owner is not caller:
             yield f"{caller.name} wanted a call of its own"
-        elif caller.mode == "refresh" and _stored_by(history, paid) < _refresh_since(caller):
+        elif caller.mode == "refresh" and _too_old(history, caller, paid):
             yield f"{caller.name} wanted a fresh answer at {caller.at} and got #{paid.name}"
 
 
-def _refresh_since(caller: Caller) -> float:
-    """It may join a refresh that was in the air when it came."""
-    return min(caller.at, caller.flight_born if caller.flight_born is not None else caller.at)
+def _too_old(history: History, caller: Caller, paid: Paid) -> bool:
+    """Whether the call had ended before the refresh was asked for, or before one that it joined.
 
-
-def _stored_by(history: History, paid: Paid) -> float:
-    """Until when a call counts as in the air: its answer is on its way to the store."""
-    if paid.flight is None or not paid.flight.task.done():
-        return float("inf")
-    return history.landed.get(paid.flight, end_of(paid))
+    Of another process, or with trouble: before its answer was stored, for until then it is in the
+    air.
+    """
+    asked = caller.at if caller.in_the_air is None else min(caller.at, caller.in_the_air)
+    known = history.healthy(caller.proc, end_of(paid), ended_at(caller))
+    if paid.flight is None or (paid.proc == caller.proc and known):
+        return end_of(paid) < asked
+    if any(commit.token == paid.token and commit.at >= asked for commit in history.commits):
+        return False
+    return history.landed.get(paid.flight, float("inf")) < asked
 
 
 def everybody_is_answered(history: History) -> Iterator[str]:

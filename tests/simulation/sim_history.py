@@ -36,6 +36,8 @@ class Caller:
     max_age: float | None
     flight_born: float | None
     """When the oldest flight that it could join was begun (None: there was none)."""
+    in_the_air: float | None
+    """The same of those that have not landed."""
     ended: float | None = None
     cancelled: bool = False
     lost: bool = False

@@ -97,7 +97,7 @@ class Process:
         policy = _policy(self.lease, event.ttl, event.wait, event.max_age, abandon=event.abandon)
         caller = Caller(
             event.name, self.name, event.key, event.mode, world.time.now, event.wait,
-            event.max_age, self._oldest(event.key),
+            event.max_age, self._oldest(event.key), self._oldest(event.key, landed=False),
         )  # fmt: skip
         world.history.callers.append(caller)
         self.asked += 1
@@ -121,14 +121,14 @@ class Process:
             told = "left" if caller.cancelled else told
             world.note(f"{self.name} {caller.name} has {told} ({caller.how})")
 
-    def _oldest(self, key: str) -> float | None:
+    def _oldest(self, key: str, *, landed: bool = True) -> float | None:
         """When the oldest flight that a caller could join now was begun."""
         flights = self.cache._rooms.here().flights
         if "start" not in vars(flights):
             flights.start = partial(self._start, flights)  # type: ignore[method-assign]
         at = key_of(key)
-        born = [self.born[f] for f in flights._open if f.key == at and not f.detached]
-        return min(born, default=None)
+        mine = (f for f in flights._open if f.key == at and not f.detached)
+        return min((self.born[f] for f in mine if landed or f.outcome is None), default=None)
 
     def _start(self, flights: Flights[Any], *args: Any, **kwargs: Any) -> Flight[Any]:
         flight = Flights.start(flights, *args, **kwargs)
