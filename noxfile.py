@@ -3,6 +3,8 @@
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
 nox -s simulate -- 100000      that many simulated fleets; see docs/simulation.md
+nox -s newest                  all providers on their newest SDKs
+nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
 nox -s dist                    build sdist and wheel and test the wheel alone
 """
 
@@ -102,6 +104,16 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+@nox.parametrize("sdks", ["newest-sdks", "newest-litellm"], ids=["sdks", "litellm"])
+def newest(session: nox.Session, sdks: str) -> None:
+    """Every provider with its newest SDK, whatever instructor allows: docs/providers.md."""
+    session.install(PACKAGE, *group("test"), *group(sdks))
+    chosen = "litellm" if sdks == "newest-litellm" else "not litellm"
+    env = {"SAMECALL_SDKS": "newest"}
+    session.run("pytest", "tests/providers", "-k", chosen, *session.posargs, env=env)
+
+
+@nox.session(default=False)
 def dist(session: nox.Session) -> None:
     """Build sdist and wheel, and run the tests on the wheel with no source in sight."""
     session.install("build", *group("test"), *group("sdks"))
@@ -118,3 +130,15 @@ def dist(session: nox.Session) -> None:
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):
         session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(default=False, venv_backend="none")
+def model(session: nox.Session) -> None:
+    """Check the model of the protocol with spin, and that broken variants of it are found out.
+
+    A minute; -- --deep for larger worlds, -- --only NAME for some of it, -- --write docs/model.md
+    to put the figures there.
+    """
+    if shutil.which("spin") is None or shutil.which("cc") is None:
+        session.error("needs spin and a C compiler: apt-get install spin gcc libc6-dev")
+    session.run("python3", "tests/model/check.py", *session.posargs, external=True)

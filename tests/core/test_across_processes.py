@@ -218,7 +218,8 @@ async def test_garbage_that_rides_is_refused(w: World, ridden: bytes) -> None:
     await w.turns()
     provider.answer("yes")
     assert await asyncio.gather(*tasks) == ["yes", "yes"]
-    assert two.statistics().undecodable == 1
+    assert two.statistics().coalesced_remote == 1
+    assert provider.calls == 1
 
 
 @virtual

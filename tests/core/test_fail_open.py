@@ -151,17 +151,22 @@ async def test_an_acquire_whose_reply_comes_late_is_settled(w: World) -> None:
 
 
 @virtual
-async def test_a_lost_reply_of_acquire_is_still_our_lease(w: World) -> None:
-    """While we call, the lease that we do not know of keeps others waiting; the answer ends it."""
+async def test_a_lost_reply_of_acquire_keeps_others_waiting(w: World) -> None:
+    """While we call, the lease that we do not know of keeps others waiting; the answer ends it.
+
+    Nobody can tell whether that lease is older than a `forget`, so it is released before the
+    COMMIT, and a waiter that is quicker than the COMMIT calls once more.
+    """
     one, two, provider = w.cache(), w.cache(), w.provider()
     w.store.lose_reply("acquire", error=StoreUnreachable("lost"))
     leading = asyncio.ensure_future(one.get_or_call("k", provider))
     await provider.until_waiting(1)
     following = asyncio.ensure_future(two.get_or_call("k", provider))
     await asyncio.sleep(20)
+    assert provider.calls == 1
     provider.answer("yes")
     assert await asyncio.gather(leading, following) == ["yes", "yes"]
-    assert provider.calls == 1
+    assert provider.calls <= 2
 
 
 @virtual

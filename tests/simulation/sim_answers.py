@@ -138,12 +138,12 @@ def _may_see_it_still(
 
 
 def _led_past_it(history: History, executed: float, paid: Paid) -> bool:
-    """A gap of the protocol that is known: docs/simulation.md, "an ACQUIRE that comes too late"."""
+    """A gap of the protocol that is known: docs/simulation.md, "A doubled ACQUIRE"."""
     grant = history.grants.get(paid.token)
     if grant is None:
         return False
-    late = grant.tenures > 1 or (paid.kind == "alone" and grant.at >= executed)
-    history.known["a doubled or late ACQUIRE led past a forget"] += late
+    late = grant.tenures > 1
+    history.known["a doubled ACQUIRE led past a forget"] += late
     return late
 
 

@@ -125,7 +125,7 @@ def one_commit_per_lease(history: History) -> Iterator[str]:
     calls = {f"{paid.proc}.{paid.owner.name}" for paid in history.paid}
     stamps: dict[str, set[bytes]] = {}
     for commit in history.commits:
-        stamps.setdefault(commit.token, set()).add(commit.stamp)
+        stamps.setdefault(commit.lease, set()).add(commit.stamp)
         if commit.token.partition("/")[0] not in calls:
             yield f"{commit.token} committed without a call"
     for token, different in stamps.items():

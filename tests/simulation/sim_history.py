@@ -95,6 +95,9 @@ class Commit:
     at: float
     key: str
     token: str
+    """Of the claim whose answer it is."""
+    lease: str
+    """The token that it was sent with."""
     stamp: bytes
 
 

@@ -76,7 +76,7 @@ def _follow_otherwise(*, second_look: bool = True, lease_end: bool = True) -> Ca
                 pause = 2.0
                 if lease_end and silent < patience:
                     pause = min(reply.left, 2.0, patience - silent)
-                ridden = await claim._rung(bell, max(pause, 0.0) + 0.002)
+                ridden = await claim._rung(bell, max(pause, 0.0) + 0.002, reply.token)
                 if ridden is not None:
                     return ridden
 
@@ -100,10 +100,14 @@ def _crashed_for_all(request: Any, crash: Crashed) -> Any:
     raise crash.told
 
 
-def _crash_for_the_fleet(room: Room, flight: Any, request: Any, crashed: Crashed) -> Any:
+def _crash_for_the_fleet(
+    room: Room, flight: Any, request: Any, crashed: Crashed, *more: Any
+) -> Any:
     failure = crashed.failure
     told = type(failure)(Reach.FLEET, failure.record)
-    return _crash(room, flight, request, Crashed(crashed.error, crashed.told, told, crashed.owner))
+    return _crash(
+        room, flight, request, Crashed(crashed.error, crashed.told, told, crashed.owner), *more
+    )
 
 
 async def _lead_alone_blindly(room: Room, flight: Flight[Any], request: Any, claim: Claim) -> None:

@@ -148,8 +148,9 @@ class Server:
         self._errors.pop(key, None)
         if held is not None:
             self._end(key, "committed")
-        name = self.name(token)
-        self._history.commits.append(Commit(self._time.now, shown(key), name, stamp))
+        made = self._names.get(stamp, "")  # a claim's token is the stamp of what it makes
+        lease = self.name(token)
+        self._history.commits.append(Commit(self._time.now, shown(key), made, lease, stamp))
         return True
 
     def _fail(self, proc: str, key: Key, token: bytes, data: bytes, ttl: float) -> bool:

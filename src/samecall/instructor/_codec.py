@@ -33,6 +33,7 @@ from samecall.instructor._models import Prepared
 __all__ = ["Answer", "AnswerCodec"]
 
 _TAG = "instructor"
+_OURS = frozenset({"context", "hooks", "max_retries", "strict", "token_budget"})
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ class AnswerCodec(BaseCodec[Answer]):
                 n_attempts=body.attempts,
                 total_usage=usage,
                 messages=self._asked.get("messages"),
-                create_kwargs=dict(self._asked),
+                create_kwargs={k: v for k, v in self._asked.items() if k not in _OURS},
                 failed_attempts=[FailedAttempt(body.attempts, error, raw)],
             ) from error
 
