@@ -38,7 +38,6 @@ from samecall._outcome import (
     Unstored,
 )
 from samecall._ports import (
-    SEEN_ANY,
     SEEN_NOTHING,
     CallAnswered,
     Clock,
@@ -87,8 +86,6 @@ class Room:
 
     async def board(self, request: Request) -> Outcome | None:
         """The outcome of the flight for this request, joined or started; None: `wait` is over."""
-        if request.seen == SEEN_ANY:  # an answer from before a refresh was asked for is none
-            await self.flights.settled(request.key)
         flight = self._joinable(request)
         owner = flight is None
         if flight is None:

@@ -16,11 +16,12 @@ from samecall._calling import Till
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
 from samecall._flight import Flight, Flights, Phase
-from samecall._lease import Claim, _Renewals
+from samecall._lease import Claim
 from samecall._memory import MemoryStore
 from samecall._outcome import Crashed
 from samecall._ports import SEEN_ANY, SEEN_NOTHING, Reach, Wait
 from samecall._room import Room
+from samecall._waiting import Renewals
 
 __all__ = ["MUTANTS", "Mutant", "mutated"]
 
@@ -63,7 +64,7 @@ def _follow_otherwise(*, second_look: bool = True, lease_end: bool = True) -> Ca
         if claim._seen == SEEN_ANY:
             claim._seen = wait.seen or SEEN_NOTHING
         patience = max(claim._policy.lease, _lease._SILENT_AT_LEAST)
-        renewals = _Renewals(wait, claim._clock.now())
+        renewals = Renewals(wait, claim._clock.now())
         look = second_look
         async with claim._store.listen(claim.key, claim._policy.op_timeout) as bell:
             while True:
