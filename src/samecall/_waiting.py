@@ -100,7 +100,8 @@ class Renewals:
     """
 
     def __init__(self, wait: Wait, now: float) -> None:
-        self._token, self._ends, self._sign = wait.token, now + wait.left, now
+        self._token: bytes = wait.token
+        self._ends, self._sign = now + wait.left, now
 
     def silence(self, wait: Wait, asked: float, now: float) -> float:
         """Seconds without a renewal or a new leader, up to when we asked: a reply knows no more."""

@@ -121,8 +121,9 @@ async def _pay_for_ever(till: Till, request: Any) -> Any:
     return await request.call()
 
 
-async def _commit_detached(room: Room, flight: Any, claim: Claim, data: bytes, ttl: float) -> None:
-    room.counters.stored += await claim.commit(data, ttl) is True
+async def _commit_only(room: Room, flight: Any, claim: Claim, data: bytes, ttl: float) -> None:
+    if not flight.detached:
+        room.counters.stored += await claim.commit(data, ttl) is True
 
 
 async def _acquire_or_alone(*args: Any) -> None:
@@ -167,6 +168,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "every error goes to the fleet": (Mutant(Room, "_crash", _crash_for_the_fleet),),
     "a flight has no deadline": (Mutant(Till, "pay", _pay_for_ever),),
     "FAIL is not sent": (Mutant(Claim, "fail", _nothing),),
+    "the copy in L1 outlives a refused commit": (Mutant(Room, "_commit", _commit_only),),
     "ACQUIRE is not sent": (Mutant(FailOpenStore, "acquire", _acquire_or_alone),),
 }
 """What is taken away, by its name."""

@@ -94,6 +94,8 @@ class Process:
 
     async def _ask(self, event: Event) -> None:
         world = self.world
+        if not self.alive:  # frozen when it died: the world is over when its tasks are ended
+            return
         policy = _policy(self.lease, event.ttl, event.wait, event.max_age, abandon=event.abandon)
         caller = Caller(
             event.name, self.name, event.key, event.mode, world.time.now, event.wait,
@@ -147,6 +149,8 @@ class Process:
     async def _wish(self, event: Event) -> None:
         world, history = self.world, self.world.history
         key, namespace = event.key, key_of(event.key).namespace
+        if not self.alive:
+            return
         world.note(f"{self.name} {event.what} {key}")
         if event.what == "close":
             now = world.time.now

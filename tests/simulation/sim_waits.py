@@ -72,7 +72,8 @@ def _in_the_air(history: History, paid: Paid) -> Iterator[tuple[float, float]]:
     """
     start, end = paid.began, end_of(paid)
     if paid.kind != "bypass":
-        storing = history.landed.get(paid.flight, end)
+        died = history.dead.get(paid.proc, float("inf"))
+        storing = history.landed.get(paid.flight, died)
         end = max(end, min(storing, end + history.leases[paid.proc] + 2 * OP))
     for begins, ends in sorted(history.frozen.get(paid.proc, ())):
         if begins < end and start < ends:

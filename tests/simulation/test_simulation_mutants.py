@@ -16,7 +16,7 @@ RARE = {
     "a waiter does not watch the lease's end": 450,
     "without a store, flights of one key do not see each other": 360,
 }
-"""Near which seed it was seen first; the others are seen within the first 120."""
+"""Near which seed it was seen first; the others are seen within the first 130."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)
