@@ -46,7 +46,10 @@ def _patience(history: History, caller: Caller) -> float:
             and grant.ended is not None and grant.ended >= caller.at
             and not any(paid.token == grant.token for paid in history.paid)
         ]  # fmt: skip
-        return lease * (1 + len(orphans)) + _LEASE_MARGIN
+        # a RENEW that the dead had sent may arrive late, and lengthens its lease once more
+        rates = history.plan.rates
+        late = 2.0 if rates.slow or rates.twice else 0.0
+        return lease * (1 + len(orphans)) + _LEASE_MARGIN + late
     return lease + 2.0 + 8 * OP + 2.0
 
 
