@@ -4,6 +4,7 @@ nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
 nox -s mutants                 break each guard of the code; the test named for it must fail
 nox -s fuzz -- 1000000         feed that many random and mutated inputs to all that decodes
+nox -s simulate -- 100000      that many simulated fleets; see docs/simulation.md
 nox -s newest                  all providers on their newest SDKs
 nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
 nox -s dist                    build sdist and wheel and test the wheel alone
@@ -109,6 +110,13 @@ def fuzz(session: nox.Session) -> None:
     """Random and mutated input to every decoder: 100,000, or as many as are asked for."""
     session.install(PACKAGE, *group("sdks"))
     session.run("python", "tests/proofs/fuzz.py", *session.posargs)
+
+
+@nox.session(default=False)
+def simulate(session: nox.Session) -> None:
+    """Fleets in virtual time: nox -s simulate -- 100000 --first 0, or -- --replay SEED."""
+    session.install(PACKAGE)
+    session.run("python", "tests/simulation/simulate.py", *(session.posargs or ["5000"]))
 
 
 @nox.session(default=False)

@@ -164,6 +164,8 @@ class Cache:
             if entry is None or entry.stamp == request.seen:
                 raise _missing(request.key)
             return Found(entry, "l2")
+        if request.seen == SEEN_ANY:  # what came before a refresh was asked for is no answer to it
+            await room.flights.settled(request.key)
         outcome = await room.board(request)
         if outcome is None:
             wait = request.policy.wait

@@ -111,6 +111,8 @@ class Flight(Generic[OutcomeT]):
         """
         loop = asyncio.get_running_loop()
         ends = None if timeout is None or owner else loop.time() + timeout
+        if self.outcome is not None:  # a caller in a loop of hits must not starve the commit
+            await asyncio.sleep(0)
         while self.outcome is None:
             if owner and timeout is not None:
                 following = self.phase is Phase.FOLLOWING
@@ -177,6 +179,12 @@ class Flights(Generic[OutcomeT]):
         """A flight of `key`, whatever its slot, that is calling now."""
         flight = self._leading.get(key)
         return flight if flight is not None and flight.outcome is None else None
+
+    async def settled(self, key: Hashable) -> None:
+        """Return once a flight of `key` that has landed has told the store, or was forgotten."""
+        flight = self._leading.get(key)
+        if flight is not None and flight.outcome is not None and flight.task is not None:
+            await asyncio.wait({flight.task})
 
     def noted(self, flight: Flight[OutcomeT]) -> None:
         """A flight tells that it has gone on to another phase."""

@@ -48,6 +48,7 @@ from samecall._ports import (
     Lead,
     Wait,
 )
+from samecall._waiting import Renewals
 
 __all__ = ["Claim", "ClaimState"]
 
@@ -165,7 +166,7 @@ class Claim:
         if self._seen == SEEN_ANY:
             self._seen = wait.seen or SEEN_NOTHING  # a refresh takes what this leader will commit
         patience = max(self._policy.lease, _SILENT_AT_LEAST)
-        renewals = _Renewals(wait, self._clock.now())
+        renewals = Renewals(wait, self._clock.now())
         async with self._store.listen(self.key, self._policy.op_timeout) as bell:
             while True:
                 asked = self._clock.now()
@@ -275,26 +276,6 @@ class Claim:
 
     async def _release(self) -> None:
         await self._store.release(self.key, self._token, self._policy.op_timeout)
-
-
-class _Renewals:
-    """When the lease that we wait for last showed a sign of life.
-
-    A reply that was sent for at `asked` and read at `now` with `left` seconds tells that the lease
-    ends between `asked + left` and `now + left`. Only a later end than was possible before is a
-    renewal: a slow reply or a busy loop is none.
-    """
-
-    def __init__(self, wait: Wait, now: float) -> None:
-        self._token, self._ends, self._sign = wait.token, now + wait.left, now
-
-    def silence(self, wait: Wait, asked: float, now: float) -> float:
-        """Seconds without a renewal or a new leader."""
-        ends = now + wait.left
-        if wait.token != self._token or asked + wait.left > self._ends:
-            self._token, self._ends, self._sign = wait.token, ends, now
-        self._ends = min(self._ends, ends)
-        return now - self._sign
 
 
 def _stamp_of(data: bytes) -> bytes:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from samecall._entry import Key
-from samecall._ports import Bell, LeaseStore
+from samecall._ports import Bell, LeaseStore, Wait
 
-__all__ = ["BoundBell", "DeafBell", "patience", "subscribe"]
+__all__ = ["BoundBell", "DeafBell", "Renewals", "patience", "subscribe"]
 
 T = TypeVar("T")
 _SLICES = 8
@@ -17,6 +17,7 @@ _MOST = 5
 _PUNCTUAL = 0.002  # seconds; timers have a grain of their own
 _WEIGHT = 4  # a timer that is late by a quarter of its time counts for nothing
 _TURNS = 8
+_DRIFT = 0.02  # two clocks do not run apart faster, not even while one is being set
 
 
 async def patience(task: asyncio.Future[T], seconds: float) -> bool:
@@ -88,3 +89,25 @@ async def subscribe(
         if bell.done():
             raise
         bell.set_exception(error)
+
+
+class Renewals:
+    """When the lease that we wait for last showed a sign of life.
+
+    A reply that was sent for at `asked` and read at `now` with `left` seconds tells that the lease
+    ends between `asked + left` and `now + left`. Only a later end than was possible before is a
+    renewal: a slow reply, a busy loop or a store whose clock runs slower is none.
+    """
+
+    def __init__(self, wait: Wait, now: float) -> None:
+        self._token: bytes = wait.token
+        self._ends, self._sign = now + wait.left, now
+
+    def silence(self, wait: Wait, asked: float, now: float) -> float:
+        """Seconds without a renewal or a new leader, up to when we asked: a reply knows no more."""
+        ends = now + wait.left
+        apart = _DRIFT * (now - self._sign)
+        if wait.token != self._token or asked + wait.left > self._ends + apart:
+            self._token, self._ends, self._sign = wait.token, ends, now
+        self._ends = min(self._ends, ends)
+        return asked - self._sign

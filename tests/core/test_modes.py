@@ -91,6 +91,24 @@ async def test_a_refresh_after_the_landing_calls(w: World) -> None:
 
 
 @virtual
+@pytest.mark.parametrize("mode", ["use", "refresh"])
+async def test_a_refresh_takes_no_answer_that_is_still_being_stored(w: World, mode: str) -> None:
+    """Not from the flight that has landed, nor when its commit rings."""
+    cache, provider = w.cache(Policy(op_timeout=60)), w.provider()
+    w.store.hold("commit", times=1)
+    provider.answer("one")
+    assert await cache.get_or_call("k", provider, mode=mode) == "one"
+    await w.store.until_held("commit")
+    provider.answer("two")
+    refresh = asyncio.ensure_future(cache.get_or_call("k", provider, mode="refresh"))
+    await w.turns()
+    assert provider.calls == 1
+    w.store.heal()
+    assert await refresh == "two"
+    assert await cache.get_or_call("k", provider) == "two"
+
+
+@virtual
 async def test_bypass_and_only(w: World) -> None:
     """Mode "bypass" neither reads, waits nor stores; "only" never calls."""
     cache, provider = w.cache(), w.provider()

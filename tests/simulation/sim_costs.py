@@ -1,0 +1,133 @@
+"""What calls cost, and how leases end.
+
+How many calls a key may cost follows from four of them together, and is exact:
+
+    calls of a key <= bypasses + grants + alone
+    `one_call_per_token`       a lease that was granted pays for one call
+    `grants_have_reasons`      a lease is granted again only after its value has gone (by its TTL,
+                               a forget, a clear, an eviction), somebody asked for a fresh one, the
+                               call failed, or for something that was done to its leader or the
+                               store: one more per leader's death, lease loss or restart
+    `alone_needs_trouble`      a process calls without a lease only while it has trouble with the
+                               store, and
+    `one_alone_in_the_air`     then one call at a time per key.
+
+A run without faults has no trouble: every call is then explained by what callers asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sim_history import Grant, History, Paid, end_of
+from sim_plan import DEADLINE
+
+__all__ = [
+    "alone_needs_trouble",
+    "calls_end_by_their_deadline",
+    "grants_have_reasons",
+    "leases_end_in_one_of_three",
+    "one_alone_in_the_air",
+    "one_call_per_token",
+    "one_commit_per_lease",
+]
+
+_BEFORE = 0.4
+"""Seconds back to the trouble for which a process goes on without a store."""
+_GONE = (
+    "first", "expired value", "forgotten", "cleared", "evicted", "restarted", "refresh", "stolen",
+)  # fmt: skip
+
+
+def one_call_per_token(history: History) -> Iterator[str]:
+    """A lease pays for one call, and a call that is led has a lease that was granted."""
+    for token, count in Counter(paid.token for paid in history.paid if paid.token).items():
+        if count > 1:
+            yield f"{count} calls under the lease {token!r}"
+    for paid in history.paid:
+        if paid.kind == "led" and paid.token not in history.grants:
+            yield f"#{paid.name} is led by {paid.token!r}, who has no lease"
+    yield from (f"#{p.name} is neither led nor alone" for p in history.paid if p.kind == "?")
+
+
+def grants_have_reasons(history: History) -> Iterator[str]:
+    """Nobody leads again unless the answer has gone, or something was done to the last leader."""
+    calls = {paid.token: paid for paid in history.paid if paid.kind == "led"}
+    asked = {caller.key for caller in history.callers if caller.max_age is not None}
+    for grant in history.grants.values():
+        if grant.why in _GONE:
+            continue
+        if grant.why == "refused" and (grant.key in history.damaged or grant.key in asked):
+            continue
+        previous = grant.previous
+        if previous is not None and _excused(history, previous, calls.get(previous.token), grant):
+            continue
+        yield f"{grant.token} leads after {previous and previous.token}: {grant.why!r}"
+
+
+def _excused(history: History, last: Grant, paid: Paid | None, now: Grant) -> bool:
+    if not history.healthy(last.proc, last.at, now.at):
+        return True
+    if last.end == "failed":
+        return paid is not None and paid.outcome == "fleet"
+    if last.end == "released":
+        return (
+            paid is None
+            or paid.outcome in ("own", "process", "hung")
+            or (paid.outcome == "cancelled" and paid.abandon)
+            or paid.flight.detached
+        )
+    # a doubled or late ACQUIRE of the next one took the lease: nobody holds it
+    return not history.healthy(now.proc, last.at, now.at) and paid is None
+
+
+def leases_end_in_one_of_three(history: History) -> Iterator[str]:
+    """The lease of a healthy process ends by COMMIT, FAIL or RELEASE and never by its time."""
+    for grant in history.grants.values():
+        if grant.end in ("", "expired", "deposed"):
+            until = grant.ended if grant.ended is not None else history.rested
+            if history.healthy(grant.proc, grant.at, until):
+                yield f"{grant.token} of {grant.proc} ended as {grant.end!r}"
+
+
+def alone_needs_trouble(history: History) -> Iterator[str]:
+    """A call without a lease is made only by who has trouble with the store."""
+    for paid in history.paid:
+        if paid.kind == "alone" and history.healthy(paid.proc, paid.began - _BEFORE, paid.began):
+            yield f"{paid.proc} calls #{paid.name} alone, with nothing wrong"
+
+
+def calls_end_by_their_deadline(history: History) -> Iterator[str]:
+    """A flight's call that does not answer is given up, whatever it does."""
+    for paid in history.paid:
+        if paid.kind == "bypass":
+            continue
+        frozen = sum(end - start for start, end in history.frozen.get(paid.proc, ()))
+        took = (paid.ended if paid.ended is not None else history.rested) - paid.began
+        if took > 1.02 * DEADLINE + frozen:
+            yield f"#{paid.name} was in the air for {took:.3f} s"
+
+
+def one_alone_in_the_air(history: History) -> Iterator[str]:
+    """Without a store, one call per key and process at a time."""
+    alone = [paid for paid in history.paid if paid.kind == "alone"]
+    for i, paid in enumerate(alone):
+        for other in alone[:i]:
+            if (other.proc, other.key) != (paid.proc, paid.key) or other.flight.detached:
+                continue
+            if other.began <= paid.began < end_of(other) - 1e-9:
+                yield f"#{other.name} and #{paid.name} are in the air together"
+
+
+def one_commit_per_lease(history: History) -> Iterator[str]:
+    """A lease stores one generation at most, and only what was paid for by who held it."""
+    calls = {f"{paid.proc}.{paid.owner.name}" for paid in history.paid}
+    stamps: dict[str, set[bytes]] = {}
+    for commit in history.commits:
+        stamps.setdefault(commit.lease, set()).add(commit.stamp)
+        if commit.token.partition("/")[0] not in calls:
+            yield f"{commit.token} committed without a call"
+    for token, different in stamps.items():
+        if len(different) > 1:
+            yield f"{token} committed {len(different)} generations"

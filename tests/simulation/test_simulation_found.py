@@ -1,0 +1,50 @@
+"""What the simulation found in the real code: each plan broke a promise once."""
+
+from __future__ import annotations
+
+import pytest
+from sim_invariants import judge
+from sim_plan import Event, Plan, Rates
+from sim_world import run
+
+FOUND = {
+    # p1 dies with a lease of 6 s; p0 waits for one of 1 s at most, but its clock runs a little
+    # faster than the store's, which looked like renewals of the dead one's lease
+    "a clock that runs faster is no sign of life": Plan(
+        103068,
+        "all",
+        (1.0, 6.0),
+        True,
+        Rates(lose=0.0058, slow=0.0066, twice=0.0095),
+        0.0,
+        0.0,
+        (
+            Event(0.2043, "ask", 1, "n0/a", cancel=0.13, ttl=2.0, name=2),
+            Event(1.1508, "crash", 1, "n0/a", name=3),
+            Event(1.1996, "ask", 0, "n0/a", abandon=True, ttl=2.0, name=4),
+        ),
+    ),
+    # p2 is stopped for longer than it would wait for a sign of life, while the reply that tells of
+    # the living leader p0 is on its way to it
+    "a leader that lives is not deposed by who slept": Plan(
+        4080,
+        "jump",
+        (2.0, 2.0, 2.0),
+        True,
+        Rates(),
+        0.5,
+        0.0,
+        (
+            Event(3.6355, "ask", 0, "n0/a", abandon=True, name=6),
+            Event(3.6369, "ask", 2, "n0/a", mode="refresh", abandon=True, name=7),
+            Event(3.6474, "jump", 2, "n0/a", 5.0, name=8),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_found(what: str):
+    history = judge(run(FOUND[what]))
+    assert history.violations == [], history.readable()
+    assert len(history.paid) > 0
