@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
+    from samecall.testing._proxy import FaultProxy
     from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
     from samecall.testing.provider import StubProvider
     from samecall.testing.servers import LocalServer
 
 __all__ = [
+    "FaultProxy",
     "FaultyStore",
     "GatedProvider",
     "LocalServer",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FaultProxy": "samecall.testing._proxy",
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
     "LocalServer": "samecall.testing.servers",
