@@ -18,13 +18,13 @@ def shared_server() -> Iterator[LocalServer]:
 
 
 @pytest.fixture
-async def server(shared_server: LocalServer) -> AsyncIterator[LocalServer]:
+async def server(shared_server: LocalServer) -> LocalServer:
     """The server, empty and with the settings that it began with."""
     shared_server.start()
     raw = Redis.from_url(shared_server.url, protocol=2)
     await raw.flushall()
-    yield shared_server
     await raw.aclose()
+    return shared_server
 
 
 @pytest.fixture
