@@ -241,7 +241,7 @@ async def storm(url: str, past: str, cancels: int, source: str, workers: int = W
         await asyncio.gather(*workers_at_work)
         await _settled(found, ground, raw)
     await _gone(found, "connections", lambda: _more_clients(raw, before))
-    await _gone(found, "channels", lambda: raw.pubsub_channels())
+    await _gone(found, "channels", raw.pubsub_channels)
     await raw.aclose()
     left = {t.get_name() for t in asyncio.all_tasks() - tasks_before if not t.done()}
     found.leaked += [f"task {name}" for name in left]

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from samecall._errors import StoreError
+from samecall._errors import StoreError, StoreRefused
 from samecall._redis.bell import RedisBell
-from samecall._redis.link import Command, Connection, Link, explain, pack
+from samecall._redis.link import Command, Connection, Link, LinkLost, explain, pack
 from samecall._redis.overdue import Alarm
 
 __all__ = ["Switchboard"]
@@ -127,7 +127,10 @@ class Switchboard:
                 while self._channels:
                     self._hear(await connection.read_response(disable_decoding=True))
         except Exception as error:
-            raise explain(error, "listening to Redis") from error
+            told = explain(error, "listening to Redis")
+            if isinstance(told, StoreRefused) or isinstance(error, TimeoutError):
+                raise told from error
+            raise LinkLost(str(told)) from error
         finally:
             self._connection = None
             self._heart.cancel()
@@ -174,9 +177,14 @@ class Switchboard:
                 bell.entered.set_result(None)
 
     def _refuse(self, error: StoreError) -> None:
+        lost = isinstance(error, LinkLost)
         for channel in self._channels.values():
             for bell in channel.bells:
-                if not bell.entered.done():
+                if bell.entered.done():
+                    continue
+                if lost and not bell.spared:  # what was sent may be sent again, as in a lane
+                    bell.spared = True
+                else:
                     bell.entered.set_exception(type(error)(*error.args))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
