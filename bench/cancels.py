@@ -286,6 +286,8 @@ async def _more_clients(raw: Redis, before: int) -> int:
 # --- the control --------------------------------------------------------------------------------
 
 STRAY = b"$5\r\nSTRAY\r\n"
+# the whole answer to somebody else's look, in the form that our scripts give
+FORGED = b"*2\r\n$3\r\n999\r\n*3\r\n$1\r\nH\r\n:60000\r\n$6\r\nFORGED\r\n"
 
 
 async def control(proxy: FaultProxy, past: str) -> tuple[Storm, Storm]:
@@ -306,11 +308,11 @@ async def control(proxy: FaultProxy, past: str) -> tuple[Storm, Storm]:
     cache = Cache(proxy.url, l1=None, policy=Policy(op_timeout=PATIENT))
     store = open_redis(proxy.url, op_timeout=PATIENT)()
     ground = Ground(ours, [store, store], [cache])
-    for _ in names:
+    for stray in [STRAY, FORGED] * (len(names) // 2):
         for operation in (_call, _set_and_get):
             with suppress(StoreError):
                 await operation(ground)  # the connections are there, and idle
-            proxy.inject(STRAY)
+            proxy.inject(stray)
             await asyncio.sleep(0.002)
             ours.asked += 1
             try:

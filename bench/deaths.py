@@ -161,10 +161,9 @@ def _zombie(members: _Members, key: str) -> Zombie:
     if key == "lease":
         crew.tell(["answer", "new"], 1)
         members.hear(1, "answered")
-    crew.tell(["ask", key], 2)
-    if key == "forget":
-        members.hear(2, "calling")
+    if key == "forget":  # the last one, so that nobody else takes this answer
         crew.tell(["answer", "called again"], 2)
+    crew.tell(["ask", key], 2)
     return Zombie(own, stored, members.hear(2, "answered"))
 
 

@@ -54,7 +54,7 @@ class Fault:
     begin, end: done once. every: (seconds, what is done again and again meanwhile). spoil: done to
     the Redis names of each key before it is asked for (with their kinds "v", "e", "l", "t").
     once: the provider is still called once per key. told: samecall counts store faults (None: it
-    depends on the moment). breaks: the breaker opens.
+    depends on the moment). breaks: the breaker opens (None likewise).
     """
 
     begin: Callable[[Place], Awaitable[Any]] = _nothing
@@ -63,11 +63,11 @@ class Fault:
     spoil: Callable[[Place, dict[str, str]], Awaitable[Any]] | None = None
     once: bool = False
     told: bool | None = False
-    breaks: bool = False
+    breaks: bool | None = False
 
 
 def _network(
-    *, told: bool | None = True, once: bool = False, breaks: bool = False, **faults: Any
+    *, told: bool | None = True, once: bool = False, breaks: bool | None = False, **faults: Any
 ) -> Fault:
     async def begin(place: Place) -> None:
         place.proxy.set(**faults)
@@ -115,7 +115,7 @@ FAULTS: dict[str, Fault] = {
     "black hole": _network(black_hole=True, breaks=True),
     "500 ms slow": _network(latency=0.5, breaks=True),
     "reset in mid-reply": _network(cut_after=90, breaks=True),
-    "reset every 20 ms": _network(reset_every=0.02, told=None),
+    "reset every 20 ms": _network(reset_every=0.02, told=None, breaks=None),
     "fragments of 50 bytes": _network(fragment=50, told=False, once=True),
     "read-only replica": _command("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", told=True),
     "out of memory": _command("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", told=True),
@@ -136,7 +136,11 @@ FAULTS: dict[str, Fault] = {
         told=None,
     ),
     "CLIENT KILL pubsub every 100 ms": _loop(0.1, "CLIENT", "KILL", "TYPE", "pubsub"),
-    "CLIENT KILL normal every 20 ms": _loop(0.02, "CLIENT", "KILL", "USER", "app"),
+    "CLIENT KILL all every 20 ms": Fault(
+        every=(0.02, lambda place: place.raw.execute_command("CLIENT", "KILL", "USER", "app")),
+        told=None,
+        breaks=None,
+    ),
     "SCRIPT FLUSH every 5 ms": _loop(0.005, "SCRIPT", "FLUSH"),
 }
 
