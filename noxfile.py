@@ -2,6 +2,10 @@
 
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
+nox -s mutants                 break each guard of the code; the test named for it must fail
+nox -s fuzz -- 1000000         feed that many random and mutated inputs to all that decodes
+nox -s newest                  all providers on their newest SDKs
+nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
 nox -s dist                    build sdist and wheel and test the wheel alone
 nox -s chaos -- 300000         so many cancels (20,000 without a number), and every other fault
 """
@@ -95,6 +99,30 @@ def versions(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Every guard of tests/proofs/guards.toml, removed in turn, is missed by its test."""
+    session.install(PACKAGE, *group("test"), *group("sdks"))
+    session.run("python", "tests/proofs/mutants.py", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Random and mutated input to every decoder: 100,000, or as many as are asked for."""
+    session.install(PACKAGE, *group("sdks"))
+    session.run("python", "tests/proofs/fuzz.py", *session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("sdks", ["newest-sdks", "newest-litellm"], ids=["sdks", "litellm"])
+def newest(session: nox.Session, sdks: str) -> None:
+    """Every provider with its newest SDK, whatever instructor allows: docs/providers.md."""
+    session.install(PACKAGE, *group("test"), *group(sdks))
+    chosen = "litellm" if sdks == "newest-litellm" else "not litellm"
+    env = {"SAMECALL_SDKS": "newest"}
+    session.run("pytest", "tests/providers", "-k", chosen, *session.posargs, env=env)
+
+
+@nox.session(default=False)
 def dist(session: nox.Session) -> None:
     """Build sdist and wheel, and run the tests on the wheel with no source in sight."""
     session.install("build", *group("test"), *group("sdks"))
@@ -123,3 +151,15 @@ def chaos(session: nox.Session) -> None:
     session.run("python", "bench/cancels.py", str(cancels), *session.posargs[1:])
     session.run("python", "bench/trouble.py", str(3 * length))
     session.run("python", "bench/deaths.py", str(3 * length))
+
+
+@nox.session(default=False, venv_backend="none")
+def model(session: nox.Session) -> None:
+    """Check the model of the protocol with spin, and that broken variants of it are found out.
+
+    A minute; -- --deep for larger worlds, -- --only NAME for some of it, -- --write docs/model.md
+    to put the figures there.
+    """
+    if shutil.which("spin") is None or shutil.which("cc") is None:
+        session.error("needs spin and a C compiler: apt-get install spin gcc libc6-dev")
+    session.run("python3", "tests/model/check.py", *session.posargs, external=True)

@@ -100,6 +100,15 @@ def test_an_entry_of_another_key_is_refused(one: Key, two: Key) -> None:
     assert refused(two, encode_entry(one, ENTRY)) is (one.digest != two.digest)
 
 
+def test_an_entry_of_another_version_is_refused() -> None:
+    """However sound it may be: its layout is not ours to guess."""
+    whole = encode_entry(KEY, ENTRY)
+    head = MAGIC[:-1] + b"\x02" + whole[len(MAGIC) : HEADER - 8]
+    other = head + _checksum(head, whole[HEADER:]) + whole[HEADER:]
+    assert len(other) == len(whole)
+    assert refused(KEY, other)
+
+
 @pytest.mark.parametrize(
     "body",
     [

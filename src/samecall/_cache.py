@@ -237,7 +237,9 @@ class Cache:
 
     async def _store_forget(self, key: Key) -> None:
         store, policy = self._rooms.here().store, self.policy
-        await store.forget(key, policy.deadline, policy.op_timeout)
+        # as long as a flight that is in the air now may still commit
+        tombstone = policy.deadline + policy.lease + policy.op_timeout
+        await store.forget(key, tombstone, policy.op_timeout)
 
     def statistics(self) -> Statistics:
         """Counts since this cache was made, in this process and over all its event loops."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar, cast
@@ -12,12 +13,34 @@ from samecall._entry import Payload
 from samecall._errors import RemoteCallError, Undecodable, Unstorable
 from samecall._ports import ErrorRecord, Failure, Reach
 
-__all__ = ["BaseCodec", "PlainCodec", "error_record", "retry_after_of", "status_of"]
+__all__ = [
+    "UNREADABLE",
+    "BaseCodec",
+    "PlainCodec",
+    "error_record",
+    "retry_after_of",
+    "status_of",
+    "without_secrets",
+]
 
 T = TypeVar("T")
 
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec and json raise for bytes of others: also for text that is no UTF-8, and at depth."""
+
 _MESSAGE = 2_000
 _PRIVATE = frozenset({401, 403})
+# keys as providers make them, logins in headers, URLs and assignments, and whatever is long and
+# has no blank in it
+_SECRET = re.compile(
+    r"""(?i)\b(?:gsk|hf|key|org|pk|pplx|proj|r8|rk|sk|xai)[-_][\w*./+-]{4,}
+    |\bAIza[\w-]{8,}
+    |\b(?:Bearer|Basic)[ ]+[^\s"',;]{4,}
+    |(?<=//)[^\s/@]{1,200}@
+    |\b(?:api[-_ ]?key|password|secret|token)(?:[ ]provided)?["']?[ ]?[:=][ ]?["']?[^\s"',;&]{4,}
+    |[A-Za-z0-9_*+/=-]{32,}""",
+    re.VERBOSE,
+)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -47,10 +70,15 @@ def retry_after_of(error: BaseException) -> float | None:
     return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
 
 
+def without_secrets(text: str) -> str:
+    """`text` without what looks like a key, a login or a token."""
+    return _SECRET.sub("[…]", text)
+
+
 def error_record(error: BaseException) -> ErrorRecord:
     """What other processes may know of an error: class name, message, status, Retry-After."""
     # what UTF-8 cannot say (a lone surrogate) would cost everybody who waits the whole record
-    message = str(error)[:_MESSAGE].encode("utf-8", "replace").decode()
+    message = without_secrets(str(error)[:_MESSAGE]).encode("utf-8", "replace").decode()
     return ErrorRecord(type(error).__name__, message, status_of(error), retry_after_of(error))
 
 
@@ -125,5 +153,5 @@ class PlainCodec(BaseCodec[Any]):
             raise Undecodable(f"tag {payload.tag!r} is not plain data")
         try:
             return msgspec.msgpack.decode(payload.data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise Undecodable(str(error)) from None

@@ -7,7 +7,9 @@ import copy
 import msgspec
 
 from samecall._clone import clone_error
+from samecall._codec import UNREADABLE
 from samecall._entry import Entry, Freshness, Kind, freshness
+from samecall._errors import Undecodable
 from samecall._outcome import (
     REFUSALS,
     Crashed,
@@ -71,6 +73,9 @@ def _told(room: Room, request: Request, entry: Entry) -> object:
     if entry.kind is Kind.REFUSED:
         try:
             return request.codec.refused(entry.payload)
+        except Undecodable as error:
+            if known is None:
+                raise _untold(room, request, str(error)) from error
         except Exception:
             if known is None:
                 raise
@@ -78,11 +83,15 @@ def _told(room: Room, request: Request, entry: Entry) -> object:
         raise clone_error(known)
     try:
         record = msgspec.msgpack.decode(entry.payload.data, type=ErrorRecord)
-    except msgspec.MsgspecError as error:
-        room.emit(EntryUndecodable(request.key, "no error record"))
-        request.refuse(SEEN_ANY)
-        raise Again from error
+    except UNREADABLE as error:
+        raise _untold(room, request, "no error record") from error
     raise request.codec.rebuild(record)
+
+
+def _untold(room: Room, request: Request, why: str) -> Again:
+    room.emit(EntryUndecodable(request.key, why))
+    request.refuse(SEEN_ANY)
+    return Again()
 
 
 def _crashed(request: Request, crash: Crashed) -> object:

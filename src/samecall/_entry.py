@@ -155,10 +155,10 @@ def _body_of(entry: Entry) -> bytes:
 
 
 def seal(
-    key: Key, kind: Kind, payload: Payload, ttl: float, cost: float, now: float
+    key: Key, kind: Kind, payload: Payload, stamp: bytes, ttl: float, cost: float, now: float
 ) -> tuple[Entry, bytes]:
-    """A new entry that lives `ttl` seconds from `now` on, and its envelope."""
-    entry = Entry(kind, payload, new_stamp(), ttl, ttl, cost, now)
+    """An entry that lives `ttl` seconds from `now` on, and its envelope."""
+    entry = Entry(kind, payload, stamp, ttl, ttl, cost, now)
     data = encode_entry(key, entry)
     return msgspec.structs.replace(entry, size=len(data)), data
 

@@ -94,6 +94,11 @@ class Claim:
         self._token = os.urandom(16)
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
 
+    @property
+    def stamp(self) -> bytes:
+        """The stamp for what this flight makes: its token, so that waiters know whose it is."""
+        return self._token
+
     # --- who leads -------------------------------------------------------------------------------
 
     async def resolve(self) -> Entry | None:
@@ -173,15 +178,23 @@ class Claim:
                     continue
                 else:  # the store does not take the release: never ask without a pause
                     pause = _LONGEST_LOOK
-                ridden = await self._rung(bell, max(pause, 0.0) + 0.002)
+                ridden = await self._rung(bell, max(pause, 0.0) + 0.002, reply.token)
                 if ridden is not None:
                     return ridden
 
-    async def _rung(self, bell: Bell, pause: float) -> Acquired | None:
-        data = await bell.wait(pause)
-        if not data or self._read(data, _FOREVER) is None or _stamp_of(data) == self._seen:
+    async def _rung(self, bell: Bell, pause: float, leader: bytes) -> Acquired | None:
+        # An entry that rides is the truth only if the leader that we last saw made it: a message
+        # that was long on its way may be older than a `forget`, or than what we have refused.
+        data = await bell.wait(pause) or b""
+        stamp = _stamp_of(data)
+        if stamp != leader or stamp == self._seen:
             return None
-        return Hit(data, _FOREVER)
+        try:
+            entry = decode_entry(self.key, data, left=_FOREVER, now=self._clock.now())
+        except Undecodable as refusal:
+            self._emit(EntryUndecodable(self.key, str(refusal)))
+            return None
+        return (Hit if entry.kind is Kind.VALUE else Failed)(data, _FOREVER)
 
     async def _depose(self, wait: Wait) -> bool:
         # A live leader renews at least every 5/3 s whatever its lease; this one has missed two of
@@ -214,10 +227,15 @@ class Claim:
 
         Refused, the lease is somebody else's or the key was forgotten.
         """
-        self.state = ClaimState.SETTLED
+        alone, self.state = self.state is ClaimState.ALONE, ClaimState.SETTLED
+        # A lease that an ACQUIRE took after we had given it up is younger than the call: under it
+        # the answer would pass a `forget` that came in between.
+        token = os.urandom(16) if alone else self._token
         send = self._store.commit
-        args = self.key, self._token, self._base, data, ttl
+        args = self.key, token, self._base, data, ttl
         try:
+            if alone:
+                await self._release()
             stored = await send(*args, max(self._policy.lease, self._policy.op_timeout))
         except asyncio.CancelledError:
             # The loop is ending, and what carried the bytes may have been cancelled with us. A
@@ -230,6 +248,9 @@ class Claim:
 
     async def fail(self, data: bytes, ttl: float) -> None:
         """FAIL: tell everybody who waits, and for `ttl` seconds everybody who asks."""
+        if self.state is ClaimState.ALONE:  # as in COMMIT: a lease that came late proves nothing
+            await self.close()
+            return
         self.state = ClaimState.SETTLED
         try:
             told = await self._store.fail(self.key, self._token, data, ttl, self._policy.op_timeout)

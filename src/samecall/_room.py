@@ -167,11 +167,13 @@ class Room:
 
     async def _lead(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
         async with claim.renewed():
-            settle = await self._call(flight, request)
+            settle = await self._call(flight, request, claim.stamp)
             if settle is not None:
                 await settle(claim)
 
-    async def _call(self, flight: Flight[Outcome], request: Request) -> _Settle | None:
+    async def _call(
+        self, flight: Flight[Outcome], request: Request, stamp: bytes
+    ) -> _Settle | None:
         """Call, and land; what is left to do is to tell the store."""
         # a call made inside another's call has its place: it must not wait for a second one
         bounded = flight.phase is Phase.ALONE and not flight.nested
@@ -189,20 +191,20 @@ class Room:
                 crashed = self.till.crashed(request, error)
             else:
                 self.till.paid(request, began, None)
-                return self._answer(flight, request, value, self.clock.now() - began)
+                return self._answer(flight, request, value, stamp, self.clock.now() - began)
         self.till.paid(request, began, crashed.failure.record.class_name)
-        return self._crash(flight, request, crashed)
+        return self._crash(flight, request, crashed, stamp)
 
     # --- what becomes of it ----------------------------------------------------------------------
 
     def _answer(
-        self, flight: Flight[Outcome], request: Request, value: Any, cost: float
+        self, flight: Flight[Outcome], request: Request, value: Any, stamp: bytes, cost: float
     ) -> _Settle | None:
-        policy = request.policy
+        policy, now = request.policy, self.clock.now()
         ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
         try:
             payload = request.codec.encode(value)
-            entry, data = seal(request.key, Kind.VALUE, payload, ttl, cost, self.clock.now())
+            entry, data = seal(request.key, Kind.VALUE, payload, stamp, ttl, cost, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
             flight.land(Unstored(value, request))
             unnamed = "" if isinstance(error, Unstorable) else f"{type(error).__name__}: "
@@ -225,7 +227,9 @@ class Room:
         if stored is False and self.l1 is not None and self.l1 is not self.store.store:
             self.l1.drop(claim.key)  # forgotten elsewhere, or another generation is there
 
-    def _crash(self, flight: Flight[Outcome], request: Request, crashed: Crashed) -> _Settle | None:
+    def _crash(
+        self, flight: Flight[Outcome], request: Request, crashed: Crashed, stamp: bytes
+    ) -> _Settle | None:
         failure, policy = crashed.failure, request.policy
         if failure.reach is not Reach.FLEET or policy.error_ttl == 0:
             flight.land(crashed)
@@ -236,7 +240,7 @@ class Room:
                 kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
             else:
                 kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-            entry, data = seal(request.key, kind, payload, ttl, 0.0, self.clock.now())
+            entry, data = seal(request.key, kind, payload, stamp, ttl, 0.0, self.clock.now())
         except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
             flight.land(crashed)
             self.report(f"{crashed.failure.record.class_name} cannot be shared: {fault}")

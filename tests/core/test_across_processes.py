@@ -218,7 +218,8 @@ async def test_garbage_that_rides_is_refused(w: World, ridden: bytes) -> None:
     await w.turns()
     provider.answer("yes")
     assert await asyncio.gather(*tasks) == ["yes", "yes"]
-    assert two.statistics().undecodable == 1
+    assert two.statistics().coalesced_remote == 1
+    assert provider.calls == 1
 
 
 @virtual
@@ -251,6 +252,53 @@ async def test_own_limits_of_a_leader_are_not_the_followers(w: World) -> None:
     assert w.clock.now() == before
     provider.answer("yes")
     assert [type(one) for one in await outcomes(leading, following)] == [TimeoutError, str]
+
+
+@pytest.mark.parametrize("end", ["commit", "fail"])
+@virtual
+async def test_an_end_that_the_store_does_not_take_frees_the_key(w: World, end: Any) -> None:
+    """Who waits elsewhere is woken at once, and leads."""
+    one, two, provider = w.cache(), w.cache(), w.provider()
+    w.store.raise_on(end, times=1)
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    following = asyncio.ensure_future(two.get_or_call("k", provider))
+    await w.turns()
+    before = w.clock.now()
+    if end == "commit":
+        provider.answer_one("first")
+    else:
+        provider.fail_one(ZeroDivisionError())
+    await outcomes(leading)
+    await w.turns()
+    assert (provider.waiting, provider.calls, w.clock.now()) == (1, 2, before)
+    provider.answer("second")
+    assert await following == "second"
+
+
+@virtual
+async def test_a_commit_that_its_loop_cancels_is_sent_again(w: World) -> None:
+    """What carries the bytes may be cancelled with the flight, as at the end of `asyncio.run`."""
+    sent = asyncio.Event()
+
+    class Frail:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(w.memory, name)
+
+        async def commit(self, *args: Any) -> bool:
+            if not sent.is_set():
+                sent.set()
+                await asyncio.Event().wait()
+            return await w.memory.commit(*args)
+
+    cache, provider = w.cache(store=Frail()), w.provider()
+    provider.answer("paid")
+    assert await cache.get_or_call("k", provider) == "paid"
+    await sent.wait()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await w.turns()
+    assert await w.memory.get(KEY) is not None
 
 
 @virtual

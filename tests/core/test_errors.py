@@ -11,7 +11,9 @@ from core_support import FleetCodec, World, outcomes, spawn, virtual
 
 from samecall import DeadlineExceeded, Payload, Policy, RemoteCallError
 from samecall._clone import clone_error
-from samecall._codec import PlainCodec
+from samecall._codec import PlainCodec, error_record
+from samecall._entry import Entry, Kind, encode_entry, new_stamp
+from samecall._key import key_from
 from samecall._ports import ErrorRecord, Failure, Reach
 
 
@@ -344,3 +346,58 @@ async def test_an_unstorable_answer_reaches_its_followers(w: World) -> None:
         gate.set_result("own")
     assert (await asyncio.gather(*tasks))[1:] == ["own"] * 3
     assert cache.statistics().stored == 0
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-abcdefghijkl",
+        "sk-ant-api03-xyz_123",
+        "sk-abc*********wxyz",
+        "AIzaSyD-1234567890abc",
+        "gsk_1a2b3c4d5e6f",
+        "Bearer eyJhbGciOi.x.y",
+        "Basic dXNlcjpwYXNz",
+        "user:Pa55@",
+        "0123456789abcdef0123456789abcdef",
+        "api_key=Pa55word",
+    ],
+)
+def test_no_secret_is_in_a_record(secret: str) -> None:
+    """Whatever an SDK writes into its message."""
+    message = error_record(ValueError(f"at https://{secret}host/v1: no")).message
+    assert secret not in message
+    assert message.startswith("at ")
+    assert error_record(ValueError(f"with {secret} no")).message.startswith("with ")
+
+
+def test_words_are_no_secrets() -> None:
+    """What is wrong must still be understood."""
+    words = "the skeleton of this organization's project is basically a key problem"
+    assert error_record(ValueError(words)).message == words
+
+
+@pytest.mark.parametrize("kind", [Kind.ERROR, Kind.REFUSED])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x92\xa2\xff\xffx\xa1m",
+        b"\x96\xa1a\xa1b\xc0\xc0\xc4\x00" + b"\x91" * 100_000 + b"\xc0",
+    ],
+    ids=["empty", "none", "no-utf8", "deep"],
+)
+@virtual
+async def test_an_error_record_of_any_bytes_is_a_miss(w: World, kind: Kind, data: bytes) -> None:
+    """Counted, and the next leader's answer stands in its place."""
+    cache, provider, key = w.cache(), w.provider(), key_from("k", "default")
+    provider.answer("yes")
+    entry = Entry(kind, Payload("error", data), new_stamp(), 60.0, 60.0)
+    await w.memory.acquire(key, b"d" * 16, b"", 60)
+    await w.memory.fail(key, b"d" * 16, encode_entry(key, entry), 60)
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert cache.statistics().undecodable == 1
+    await w.turns()
+    assert await w.cache().get_or_call("k", provider) == "yes"
+    assert provider.calls == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from samecall import Cache
+from samecall import Cache, Policy, ReentrantCall
 from samecall._key import key_from
 from samecall._memory import MemoryStore
 from samecall.testing import GatedProvider
@@ -203,3 +203,17 @@ async def test_closing_in_good_order() -> None:
     assert await cache.get_or_call("k", yes) == "yes"
     await cache.aclose()
     await cache.aclose()
+
+
+def test_a_flight_that_asks_for_itself_in_another_loop_raises() -> None:
+    """Its thread would wait for the lease that its own flight holds."""
+    cache = Cache("memory://")
+
+    async def inner() -> Any:
+        return await cache.get_or_call("k", call, policy=Policy(wait=1))
+
+    async def call() -> Any:
+        return await asyncio.to_thread(lambda: asyncio.run(inner()))
+
+    with pytest.raises(ReentrantCall):
+        asyncio.run(cache.get_or_call("k", call))

@@ -139,6 +139,19 @@ async def test_max_age_is_the_readers_own(w: World) -> None:
 
 
 @virtual
+async def test_max_age_counts_in_l1_too(w: World) -> None:
+    """What this process keeps is as old as what Redis keeps."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("old")
+    assert await cache.get_or_call("k", provider) == "old"
+    await asyncio.sleep(20)
+    provider.answer("new")
+    assert await cache.get_or_call("k", provider, policy=Policy(max_age=30)) == "old"
+    assert await cache.get_or_call("k", provider, policy=Policy(max_age=10)) == "new"
+    assert provider.calls == 2
+
+
+@virtual
 async def test_ttl_and_jitter(w: World) -> None:
     """An entry lives its ttl, shortened by at most the jitter."""
     cache, provider = w.cache(l1=None), w.provider()

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from core_support import World, outcomes, spawn, virtual
 
-from samecall import Policy, ReentrantCall, WaitTimeout
+from samecall import Entry, Payload, Policy, ReentrantCall, WaitTimeout
+from samecall._entry import Kind, new_stamp
+from samecall._key import key_from
 
 
 @virtual
@@ -219,3 +221,43 @@ async def test_no_wait_at_all_is_no_obstacle_for_the_owner(w: World) -> None:
     await asyncio.sleep(1)
     w.store.heal()
     assert await task == "yes"
+
+
+@virtual
+async def test_a_flight_that_ends_late_leaves_the_next_one_in_the_table(w: World) -> None:
+    """What was forgotten takes away its own place, and not that of its successor."""
+    cache, provider = w.cache(), w.provider()
+    old = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    await cache.forget("k")
+    new = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await provider.until_waiting(2)
+    provider.answer_one("old")
+    assert await old == "old"
+    await w.turns()
+    late = spawn(1, lambda: cache.get_or_call("k", provider))
+    await w.turns()
+    assert cache.statistics().flights == 1
+    late += spawn(1, lambda: cache.get_or_call("k", provider, mode="refresh"))
+    await w.turns()
+    assert cache.statistics().flights == 1
+    provider.answer("new")
+    assert await asyncio.gather(new, *late) == ["new"] * 3
+    assert provider.calls == 2
+
+
+@virtual
+async def test_a_flight_looks_into_l1_again(w: World) -> None:
+    """Another thread's loop may have put the answer there between the look and the take-off."""
+    cache, provider = w.cache(), w.provider()
+    l1 = cache._rooms.l1
+    assert l1 is not None
+    asking = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await asyncio.sleep(0)  # it has looked, and its flight has not begun
+    assert cache.statistics().flights == 1
+    payload = Payload("plain", b"\xa3yes")
+    entry = Entry(Kind.VALUE, payload, new_stamp(), 60.0, 60.0, born=w.clock.now())
+    l1.keep(key_from("k", "default"), entry, 100, w.clock.now() + 60)
+    assert await asking == "yes"
+    assert provider.calls == w.store.calls["acquire"] == 0
+    assert cache.statistics().l1_hits == 1

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
+import litellm
 import openai
 import pytest
 from anthropic import AsyncAnthropic
@@ -232,6 +233,27 @@ def test_responses_clients_of_two_accounts_separate() -> None:
     assert ask(one) != ask(two)
 
 
+def test_litellm_has_its_account_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no client to look into; arguments and the module's own settings count too."""
+
+    def of(**kwargs: Any) -> str:
+        bare = instructor.from_litellm(litellm.acompletion, model="m")
+        return ask(cached(bare, Cache(), **kwargs))
+
+    living = cached(instructor.from_litellm(litellm.acompletion, model="m"), Cache())
+    monkeypatch.setenv("OPENAI_API_KEY", "key-1")
+    before, named = of(), of(account="fleet")
+    assert ask(living) == before
+    assert ask(living, api_key="key-3") != before
+    monkeypatch.setenv("OPENAI_API_KEY", "key-2")
+    assert ask(living) == of() != before
+    assert of(account="fleet") == named
+    monkeypatch.setenv("OPENAI_API_KEY", "key-1")
+    assert ask(living) == before
+    monkeypatch.setattr(litellm, "api_key", "key-4")
+    assert ask(living) != before
+
+
 def test_a_constructor_default_is_the_same_as_an_argument() -> None:
     assert ask(client(temperature=0.5)) == ask(temperature=0.5)
     assert ask(client(temperature=0.5), temperature=0.7) == ask(temperature=0.7)
@@ -332,6 +354,21 @@ def test_a_rebuilt_model_is_another_question() -> None:
     Outer.model_rebuild(force=True)
     assert ask(response_model=Outer) != before
 
+
+def test_the_key_stays_what_it_is() -> None:
+    """Another digest here empties every cache in use: then `_VERSION` has to change, too."""
+    assert [
+        ask(response_model=None),
+        ask(response_model=None, temperature=0.5, context={"a": [1, 2.5, None]}, cache_vary="v"),
+        ask(response_model=int),
+    ] == GOLDEN
+
+
+GOLDEN = [
+    "9aea45f94d11150774ff0ebe8dbbb4eedda4aa5f571c4bd0bc48d49183effba1",
+    "eef0d2b6dc75fb2c690ebe00d99bb1368ec225eee66cb8578ea5fbdaebaddd23",
+    "3a40a492619bc9686a12ff2225ae8b35aaffd4125e25cab038dfb728cd481e18",
+]
 
 SCRIPT = """
 import sys

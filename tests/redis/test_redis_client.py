@@ -64,11 +64,20 @@ def test_what_is_not_taken(source: object) -> None:
         open_redis(source)
 
 
-def test_no_password_in_messages() -> None:
-    """Neither a repr nor an error shows the password."""
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:secret@h/x",
+        "redis://u:secret/more@h/0",
+        "redis://u:1/secret@h/x",
+        "redis://u:secret@[h",
+    ],
+)
+def test_no_password_in_messages(url: str) -> None:
+    """Neither a repr nor an error shows the password, not even where it is taken for a port."""
     assert "secret" not in repr(settings_of("redis://u:secret@h/0"))
     with pytest.raises(ConfigurationError) as caught:
-        settings_of("redis://u:secret@h/x")
+        settings_of(url)
     assert "secret" not in str(caught.value)
 
 

@@ -110,7 +110,9 @@ def _from_url(url: str) -> Settings:
         options: dict[str, Any] = dict(redis_connection.parse_url(plain))
         path = urlsplit(plain).path.strip("/")
     except ValueError as error:
-        raise ConfigurationError(f"url_or_store is no {scheme} URL: {error}") from None
+        # a password with a "/" in it is taken for a port, and the message would quote it
+        why = "a sign in its login has to be written as %XX" if "@" in url else str(error)
+        raise ConfigurationError(f"url_or_store is no {scheme} URL: {why}") from None
     if scheme.endswith("+unix"):
         if not options.get("path"):
             raise ConfigurationError(f"url_or_store: {scheme}:// takes the path of a socket")
@@ -119,6 +121,7 @@ def _from_url(url: str) -> Settings:
         tls = plain.startswith("rediss")
         kind = redis_connection.SSLConnection if tls else redis_connection.Connection
         if path and not path.isdecimal():
+            path = path.rpartition("@")[2]  # what is before it may be the end of a password
             raise ConfigurationError(
                 f"url_or_store: the path of {scheme}:// is a database number; got {path!r:.60}"
             )

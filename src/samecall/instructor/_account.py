@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -70,25 +71,30 @@ class Source:
         )
         self.account = account
         self._func = held.get("func")
+        self._bare = sdk is None
+        if self._bare:  # its module may hold what clients hold elsewhere: litellm.api_key
+            sdk = sys.modules.get(str(getattr(self._func, "__module__", "")).partition(".")[0])
         self._plan = list(_plan(sdk, secrets=account is None))
-        self._last: list[Any] = []
-        self._identity: tuple[object, ...] = ()
+        self._told: tuple[list[Any] | None, tuple[object, ...]] = (None, ())
         headers: Any = getattr(sdk, "_custom_headers", None) if account is None else None
         self._headers: dict[Any, Any] | None = headers if isinstance(headers, dict) else None
-        self._bare = sdk is None
 
     def identity(self) -> tuple[object, ...]:
         """Endpoint and account as plain data; the same object while nothing changed."""
         now = [getattr(owner, name, None) for owner, name in self._plan]
-        if not self._identity or any(a is not b for a, b in zip(now, self._last, strict=True)):
+        if self._bare:
+            now.extend(self._function())
+        last, identity = self._told  # one pair: other threads ask, too
+        if now != last:
+            names = [name for _, name in self._plan]
             told = [
-                (name, _plain(value))
-                for (_, name), value in zip(self._plan, now, strict=True)
-                if _plain(value) is not None
+                (name, plain)
+                for name, value in zip(names, now, strict=False)
+                if (plain := _plain(value)) is not None
             ]
-            self._last = now
-            self._identity = (self.account, *told, *self._logins(), *self._function())
-        return self._identity
+            identity = (self.account, *told, *now[len(names) :], *self._logins())
+            self._told = (now, identity)
+        return identity
 
     def _logins(self) -> Iterator[tuple[str, str]]:
         # a login that is sent as a default header names the account, the other headers do not
@@ -99,8 +105,6 @@ class Source:
     def _function(self) -> Iterator[tuple[str, str]]:
         # a bare function (from_litellm) is all the identity that there is; its logins are in
         # the environment
-        if not self._bare:
-            return
         func = self._func
         yield (
             "function",

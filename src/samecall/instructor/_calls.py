@@ -25,7 +25,9 @@ from samecall.instructor._question import Snapshot, parts_of
 
 __all__ = ["Calls"]
 
+_VERSION = "instructor/1"
 _ASKED = "asked."
+_SHARED = 1_024
 Create = Callable[..., Awaitable[Any]]
 
 
@@ -48,7 +50,7 @@ class Calls:
         self.parallel = self.mode in Mode.parallel_modes()
         self.source = Source(client.client, client.create_fn, settings.account)
         self._handlers: ModeHandlers | None = None
-        self._digests: dict[bytes | None, tuple[tuple[object, ...], bytes]] = {}
+        self._digests: tuple[tuple[object, ...], dict[tuple[object, ...], bytes]] = ((), {})
 
     def streams(self, asked: dict[str, Any]) -> bool:
         """Whether this call's answer comes in pieces."""
@@ -112,22 +114,29 @@ class Calls:
         cache = options.cache or self.settings.cache
         parts = parts_of(
             snapshot,
-            client=self._client(cache.secret),
-            schema=ready.schema,
+            of=self._shared(ready.schema, options.namespace, cache.secret),
             default_model=self.source.default_model,
             account_named=self.settings.account is not None,
-            namespace=options.namespace,
             vary=options.vary,
         )
         return Key(digest_of(parts, secret=cache.secret), options.namespace)
 
-    def _client(self, secret: bytes | None) -> bytes:
+    def _shared(self, schema: tuple[object, ...], namespace: str, secret: bytes | None) -> bytes:
+        """The digest of what many calls of this client share; remembered."""
         identity = self.source.identity()
-        known = self._digests.get(secret)
-        if known is None or known[0] is not identity:
-            parts = ("client", self.provider.value, self.mode.value, identity)
-            known = self._digests[secret] = (identity, digest_of(parts, secret=secret))
-        return known[1]
+        known, digests = self._digests  # one pair: other threads change settings and ask, too
+        if identity is not known:
+            digests = {}
+            self._digests = (identity, digests)
+        at = (schema, namespace, secret)
+        digest = digests.get(at)
+        if digest is None:
+            if len(digests) >= _SHARED:
+                digests.clear()
+            client = (self.provider.value, self.mode.value, identity)
+            digest = digest_of((_VERSION, client, schema, namespace), secret=secret)
+            digests[at] = digest
+        return digest
 
     async def _call(self, ready: Prepared, asked: dict[str, Any]) -> Answer:
         # the prepared class goes in, so that a miss answers with the same class as a hit

@@ -22,17 +22,19 @@ from instructor.v2.dsl.response_list import ListResponse
 from instructor.v2.dsl.simple_type import AdapterBase
 from pydantic import BaseModel
 
-from samecall._codec import BaseCodec
+from samecall._codec import UNREADABLE, BaseCodec
 from samecall._entry import Payload
 from samecall._errors import SamecallError, SamecallWarning, Undecodable, Unstorable
-from samecall._ports import Failure
+from samecall._ports import ErrorRecord, Failure
 from samecall.instructor._completions import Stored, pack, unpack
 from samecall.instructor._faults import last_completion, reach_of, told
 from samecall.instructor._models import Prepared
+from samecall.instructor._remade import remade
 
 __all__ = ["Answer", "AnswerCodec"]
 
 _TAG = "instructor"
+_OURS = frozenset({"context", "hooks", "max_retries", "strict", "token_budget"})
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ class AnswerCodec(BaseCodec[Answer]):
                 n_attempts=body.attempts,
                 total_usage=usage,
                 messages=self._asked.get("messages"),
-                create_kwargs=dict(self._asked),
+                create_kwargs={k: v for k, v in self._asked.items() if k not in _OURS},
                 failed_attempts=[FailedAttempt(body.attempts, error, raw)],
             ) from error
 
@@ -132,6 +134,10 @@ class AnswerCodec(BaseCodec[Answer]):
             told(error, self._asked),
             self._completion_of(error),
         )
+
+    def rebuild(self, record: ErrorRecord) -> BaseException:
+        """The provider's own exception, wrapped as the leader's was; else `RemoteCallError`."""
+        return remade(record, self._asked) or super().rebuild(record)
 
     def _completion_of(self, error: BaseException) -> Payload | None:
         raw = last_completion(error)
@@ -153,7 +159,7 @@ class AnswerCodec(BaseCodec[Answer]):
             raise Undecodable(f"tag {payload.tag!r} is not an answer of instructor")
         try:
             return _decoder.decode(payload.data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise Undecodable(str(error)) from None
 
     def _parse(self, raw: Any, usage: Any) -> Answer:

@@ -27,6 +27,11 @@ _CLASSES: dict[str, tuple[str, str]] = {
     ),
     "cohere.v1": ("cohere.types.non_streamed_chat_response", "NonStreamedChatResponse"),
     "cohere.v2": ("cohere.v2.types.v2chat_response", "V2ChatResponse"),
+    "fireworks.chat": ("fireworks.client.api", "ChatCompletionResponse"),
+    "fireworks.chat1": (
+        "fireworks.types.chat.completion_create_response",
+        "CompletionCreateResponse",
+    ),
     "google.genai": ("google.genai.types", "GenerateContentResponse"),
     "groq.chat": ("groq.types.chat.chat_completion", "ChatCompletion"),
     "litellm.chat": ("litellm.types.utils", "ModelResponse"),
@@ -187,7 +192,7 @@ def _is_plain(item: Any) -> bool:
 def _loads(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Undecodable(f"no JSON: {error}") from None
 
 

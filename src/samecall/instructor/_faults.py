@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,8 +12,9 @@ from instructor.v2.core.errors import (
 )
 from pydantic import ValidationError
 
-from samecall._codec import retry_after_of, status_of
+from samecall._codec import retry_after_of, status_of, without_secrets
 from samecall._ports import ErrorRecord, Reach
+from samecall.instructor._remade import described
 
 __all__ = ["last_completion", "reach_of", "told"]
 
@@ -22,9 +22,6 @@ _PRIVATE = frozenset({401, 403})
 _LONGEST = 300
 _WINDOW = 16
 _PROMPT = 100_000
-_SECRET = re.compile(
-    r"(?i)\b(?:sk|pk|rk|key|org|proj|AIza|Bearer|Basic)[-_ ]?[\w*./+-]{6,}|[A-Za-z0-9_*+/-]{32,}"
-)
 
 
 def reach_of(error: BaseException, *, own_timeout: bool) -> Reach:
@@ -71,7 +68,13 @@ def told(error: BaseException, asked: Mapping[str, Any]) -> ErrorRecord:
         message = "the completion did not pass validation"
     else:
         message = _scrubbed(str(getattr(cause, "message", None) or cause), asked)
-    return ErrorRecord(type(cause).__name__, message, status_of(cause), retry_after_of(cause))
+    return ErrorRecord(
+        type(cause).__name__,
+        message,
+        status_of(cause),
+        retry_after_of(cause),
+        described(error, cause),
+    )
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -85,7 +88,7 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _scrubbed(message: str, asked: Mapping[str, Any]) -> str:
-    message = _SECRET.sub("[…]", message[:_LONGEST])
+    message = without_secrets(message[:_LONGEST])
     prompt = "\n".join(_texts(asked))[:_PROMPT]
     parts: list[str] = []
     place = 0

@@ -25,7 +25,7 @@ _MEMO = "__samecall_prepared__"
 _FORMS = 512
 
 _forms: OrderedDict[object, Prepared] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a class being made may run code of its author's, which may ask
 
 
 class Prepared:

@@ -11,11 +11,9 @@ from typing import Any, cast
 from instructor.v2.core.multimodal import PDF, Audio, Image
 
 from samecall._errors import Unkeyable
-from samecall._key import digest_of
 
-__all__ = ["Snapshot", "client_digest", "parts_of"]
+__all__ = ["Snapshot", "parts_of"]
 
-_VERSION = "instructor/1"
 # what cannot change the answer
 _SILENT = frozenset({"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"})
 _LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token_provider"})
@@ -79,14 +77,15 @@ class Snapshot:
 def parts_of(
     snapshot: Snapshot,
     *,
-    client: bytes,
-    schema: tuple[object, ...],
+    of: bytes,
     default_model: str | None,
     account_named: bool,
-    namespace: str,
     vary: Any,
 ) -> dict[str, Any]:
-    """Everything that can change the answer, as plain data; raises `Unkeyable`."""
+    """Everything that can change the answer, as plain data; raises `Unkeyable`.
+
+    `of`: the digest of what many calls share (client, schema, namespace).
+    """
     asked = snapshot.asked
     rest: dict[str, Any] = {}
     detect = bool(asked.get("autodetect_images"))
@@ -103,14 +102,7 @@ def parts_of(
             rest[name] = settled
     if default_model is not None:
         rest.setdefault("model", default_model)
-    return {
-        "version": _VERSION,
-        "client": client,
-        "schema": schema,
-        "namespace": namespace,
-        "vary": vary,
-        "asked": rest,
-    }
+    return {"of": of, "vary": vary, "asked": rest}
 
 
 _ABSENT = object()
@@ -181,8 +173,3 @@ def _file(place: Path, path: str) -> dict[str, bytes]:
     except OSError as error:
         raise Unkeyable(path, f"the file cannot be read ({type(error).__name__})") from None
     return {"file": digest.digest()}
-
-
-def client_digest(parts: object, secret: bytes | None) -> bytes:
-    """The digest of a client's constant part."""
-    return digest_of(parts, secret=secret)

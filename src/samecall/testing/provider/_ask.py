@@ -30,6 +30,7 @@ Json = dict[str, Any]
 # What instructor itself adds as, or to, a user message: no part of the caller's question.
 _ADDED = (
     "Return the correct JSON response within a ```json codeblock",
+    "Return your answer as JSON in a markdown code block",
     "Correct your JSON",
     "Correct the following JSON response",
     "Recall the function",

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from samecall.testing.provider._anthropic import AnthropicMessages
 from samecall.testing.provider._ask import Ask, Json, Reply, Shape, mapping
+from samecall.testing.provider._bedrock import Bedrock
 from samecall.testing.provider._behaviour import (
     Answer,
     Behaviour,
@@ -22,6 +23,7 @@ from samecall.testing.provider._behaviour import (
     Status,
     from_json,
 )
+from samecall.testing.provider._cohere import Cohere
 from samecall.testing.provider._compose import compose, garble
 from samecall.testing.provider._desk import Desk, Request
 from samecall.testing.provider._gemini import Gemini
@@ -43,6 +45,9 @@ class Settings:
 _ROUTES: Mapping[str, Shape] = {
     r"/{prefix:.*}chat/completions": OpenAIChat(),
     r"/{prefix:.*}responses": OpenAIResponses(),
+    "/v1/chat": OpenAIChat(),  # Writer's path
+    "/v2/chat": Cohere(),
+    r"/model/{model}/converse": Bedrock(),
     r"/{prefix:.*}messages": AnthropicMessages(),
     r"/{prefix:.*}models/{model:.*:(generateContent|streamGenerateContent)}": Gemini(),
 }

@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 
 class StubProvider:
-    """A provider on loopback: OpenAI chat and Responses, Anthropic, Gemini; counted, scripted.
+    """A provider on loopback, counted and scripted: OpenAI chat and Responses, Anthropic, Gemini,
+    Cohere, Writer, Bedrock.
 
     Answers with an instance of the request's schema, the same for the same prompt. `latency` and
     `chunk_delay` (between the events of a stream) in seconds; `chunk_chars`: text per event;
