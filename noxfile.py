@@ -8,6 +8,7 @@ nox -s simulate -- 100000      that many simulated fleets; see docs/simulation.m
 nox -s newest                  all providers on their newest SDKs
 nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
 nox -s dist                    build sdist and wheel and test the wheel alone
+nox -s chaos -- 300000         so many cancels (20,000 without a number), and every other fault
 """
 
 import re
@@ -146,6 +147,18 @@ def dist(session: nox.Session) -> None:
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):
         session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """Faults on real servers and processes: cancels, trouble in Redis, leaders that die."""
+    cancels = int(session.posargs[0]) if session.posargs else 20_000
+    length = max(1, cancels // 20_000)
+    session.install(PACKAGE, *group("test"))
+    session.run("pytest", "tests/chaos", "-q")
+    session.run("python", "bench/cancels.py", str(cancels), *session.posargs[1:])
+    session.run("python", "bench/trouble.py", str(3 * length))
+    session.run("python", "bench/deaths.py", str(3 * length))
 
 
 @nox.session(default=False, venv_backend="none")

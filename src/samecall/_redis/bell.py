@@ -14,12 +14,13 @@ _RINGS_KEPT = 4  # rings are hints: of a pile the newest do
 class RedisBell:
     """Rings for one listener; see `_ports.Bell`."""
 
-    __slots__ = ("_ensure", "_rings", "_waiter", "entered")
+    __slots__ = ("_ensure", "_rings", "_waiter", "entered", "spared")
 
     def __init__(self, ensure: Callable[[], None]) -> None:
         self._ensure = ensure
         self._rings: deque[bytes] = deque(maxlen=_RINGS_KEPT)
         self._waiter: asyncio.Future[None] | None = None
+        self.spared = False  # a connection was lost under its subscription once
         self.entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def ring(self, message: bytes) -> None:

@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from samecall._errors import StoreError
+from samecall._errors import StoreError, StoreRefused
 from samecall._redis.bell import RedisBell
-from samecall._redis.link import Command, Connection, Link, explain, pack
+from samecall._redis.link import Command, Connection, Link, LinkLost, explain, pack
 from samecall._redis.overdue import Alarm
 
 __all__ = ["Channel", "Switchboard"]
@@ -141,7 +141,10 @@ class Switchboard:
                 while self._channels:
                     self._hear(await self._read(connection))
         except Exception as error:
-            raise explain(error, "listening to Redis") from error
+            told = explain(error, "listening to Redis")
+            if isinstance(told, StoreRefused) or isinstance(error, TimeoutError):
+                raise told from error
+            raise LinkLost(str(told)) from error
         finally:
             self._connection = None
             self._heart.cancel()
@@ -194,9 +197,14 @@ class Switchboard:
         self._refuse(error)
 
     def _refuse(self, error: StoreError) -> None:
+        lost = isinstance(error, LinkLost)
         for channel in self._channels.values():
             for bell in channel.bells:
-                if not bell.entered.done():
+                if bell.entered.done():
+                    continue
+                if lost and not bell.spared:  # what was sent may be sent again, as in a lane
+                    bell.spared = True
+                else:
                     bell.entered.set_exception(type(error)(*error.args))
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from samecall.testing._doubles import GatedProvider, ManualClock
     from samecall.testing._faulty import FaultyStore
+    from samecall.testing._proxy import FaultProxy
     from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
     from samecall.testing.clusters import LocalCluster
     from samecall.testing.provider import StubProvider
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from samecall.testing.servers import LocalServer
 
 __all__ = [
+    "FaultProxy",
     "FaultyStore",
     "GatedProvider",
     "LocalCluster",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FaultProxy": "samecall.testing._proxy",
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
     "LocalCluster": "samecall.testing.clusters",
