@@ -38,6 +38,7 @@ from samecall._outcome import (
     ended,
 )
 from samecall._ports import (
+    SEEN_ANY,
     SEEN_NOTHING,
     CallAnswered,
     Clock,
@@ -84,9 +85,7 @@ class Room:
 
     def _landed(self, request: Request) -> Found | None:
         # an answer that is being stored is in this memory as much as one that is: nobody waits
-        if self.l1 is None:
-            return None
-        flight = self.flights.find((request.key, request.seen))
+        flight = self.flights.find((request.key, request.seen)) if self.l1 is not None else None
         outcome = None if flight is None else flight.outcome
         if not isinstance(outcome, Found) or outcome.entry.kind is not Kind.VALUE:
             return None
@@ -123,6 +122,7 @@ class Room:
         """
         return (
             isinstance(outcome, Found)
+            and request.seen != SEEN_ANY
             and freshness(outcome.entry, request.policy, self.clock.now()) is Freshness.FRESH
         )
 
@@ -292,8 +292,7 @@ class Room:
             self._observe(request, type(error).__name__)
 
     def _observe(self, request: Request, error: str | None) -> None:
-        took = self.clock.now() - request.began
-        self.emit(CallAnswered(request.key, request.how, took, error))
+        self.emit(CallAnswered(request.key, request.how, self.clock.now() - request.began, error))
 
     async def aclose(self, grace: float) -> None:
         """Let answers be stored, release what is open, close the store."""

@@ -34,6 +34,9 @@ class _Ringer:
     def __len__(self) -> int:
         return 0
 
+    def forget_all(self) -> None:
+        """What a fork asks of bells; these hang in no process of their own."""
+
 
 def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
     try:
@@ -138,6 +141,8 @@ class Server:
         self, proc: str, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float
     ) -> bool:
         held, now = self._lease(key), self._clock.now()
+        if held != token and self._value(key) == data[STAMP_START:STAMP_END]:
+            return True  # sent twice: it is stored already
         if held is None:
             if self._tombs.get(key, now) > now or (self._value(key) or SEEN_NOTHING) != seen:
                 return False

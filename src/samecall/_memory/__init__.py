@@ -192,15 +192,13 @@ class MemoryStore:
         now = self._now()
         with self._lock:
             held = self._lease(key, now)
-            if held is None:
+            if held is None or held.token != token:
                 item = self._values.find(key, now)
                 stamp = item.stamp if item is not None else SEEN_NOTHING
                 if stamp == data[STAMP_START:STAMP_END] and stamp != SEEN_NOTHING:
                     return True  # sent twice: it is here already
-                if self._tombstones.get(key, now) > now or stamp != seen:
+                if held is not None or stamp != seen or self._tombstones.get(key, now) > now:
                     return False
-            elif held.token != token:
-                return False
             self._values.put(key, Item(data, None, len(data), now + ttl))
             self._errors.drop(key)
             self._leases.pop(key, None)

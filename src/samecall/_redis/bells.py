@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from samecall._errors import StoreError, StoreRefused
 from samecall._redis.bell import RedisBell
-from samecall._redis.link import Command, Connection, Link, LinkLost, explain, pack
+from samecall._redis.link import Command, Connection, Link, LinkLost, chunks, explain, pack
 from samecall._redis.overdue import Alarm
 
 __all__ = ["Channel", "Switchboard"]
@@ -124,11 +124,9 @@ class Switchboard:
             delay = min(2 * delay, _BACKOFF[1])
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
-        except TimeoutError:
-            return
 
     async def _serve(self, connection: Connection) -> None:
         self._connection = connection
@@ -183,8 +181,7 @@ class Switchboard:
         self._heard += 1
 
     def _confirmed(self, name: bytes) -> None:
-        channel = self._channels.get(name)
-        if channel is None:
+        if (channel := self._channels.get(name)) is None:
             return
         channel.live = True
         for bell in channel.bells:
@@ -243,7 +240,7 @@ class Switchboard:
         self._wanted.clear()
         for name in names:
             self._channels[name].asked = True
-        commands += self._chunks(self.subscribe, names)
+        commands += chunks(self.subscribe, names, self.names_per_command)
         self._owe(sum(max(1, len(command) - 1) for command in commands))
         return commands
 
@@ -279,7 +276,8 @@ class Switchboard:
         unused = [name for name, channel in self._channels.items() if not channel.bells]
         # one whose confirmation is due stays: a later subscription must not take it for its own
         gone = [n for n in unused if self._channels[n].live or not self._channels[n].asked]
-        self._outbox += self._chunks(self.unsubscribe, [n for n in gone if self._channels[n].live])
+        live = [n for n in gone if self._channels[n].live]
+        self._outbox += chunks(self.unsubscribe, live, self.names_per_command)
         for name in gone:
             del self._channels[name]
         if len(gone) < len(unused):
@@ -299,7 +297,3 @@ class Switchboard:
                 await asyncio.wait([task])
         await self._link.drop()
         self._refuse(StoreError("this store is closed"))
-
-    def _chunks(self, verb: bytes, names: list[bytes]) -> list[Command]:
-        step = self.names_per_command
-        return [(verb, *names[i : i + step]) for i in range(0, len(names), step)]

@@ -29,6 +29,7 @@ __all__ = [
     "Link",
     "LinkLost",
     "Unconnected",
+    "chunks",
     "explain",
     "pack",
 ]
@@ -77,6 +78,11 @@ def explain(error: BaseException, doing: str) -> StoreError:
 def pack(commands: Sequence[Command]) -> list[bytes]:
     """The commands on the wire (redis-py's own way there costs five times as much)."""
     return [_pack(command) for command in commands]
+
+
+def chunks(verb: bytes, names: Sequence[bytes], step: int) -> list[Command]:
+    """Commands of `verb` that name all of `names`, at most `step` in each."""
+    return [(verb, *names[at : at + step]) for at in range(0, len(names), step)]
 
 
 _links: weakref.WeakSet[Link] = weakref.WeakSet()

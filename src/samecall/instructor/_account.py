@@ -92,7 +92,7 @@ class Source:
         self._plan = list(_plan(sdk, secrets=account is None))
         if self._bare and account is None:
             known = {name for _, name in self._plan}
-            names = [name for name in vars(sdk) if name.endswith(_MODULE)] if sdk else []
+            names = [name for name in dir(sdk) if name.endswith(_MODULE)]
             self._plan.extend((sdk, name) for name in names if name not in known)
         self._told: tuple[list[Any] | None, tuple[object, ...]] = (None, ())
         headers: Any = getattr(sdk, "_custom_headers", None) if account is None else None
@@ -141,6 +141,7 @@ def _bound(func: Any) -> Iterator[tuple[str, str]]:
     if isinstance(func, partial):
         yield "bound", repr((func.args, sorted(func.keywords.items())))
         yield from _bound(func.func)
+        return
     models = getattr(getattr(func, "__self__", None), "model_list", None)
     if models is not None:
         yield (
