@@ -149,7 +149,6 @@ def test_a_thousand_waiters_have_one_error_of_one_call(status: Status, expected:
         assert got[0].startswith(expected)
         assert got[1] == PROCESSES * CALLERS
         four.ask()
-        four.crew.gather("waiting", 60)
         assert four.outcomes() == Counter({got[0]: PROCESSES * CALLERS})
         assert four.provider.calls == 1
         held = four.stored()
@@ -172,7 +171,6 @@ def test_a_refused_completion_is_read_by_a_thousand_and_paid_once() -> None:
         expected = {"InstructorRetryException": CALLERS, "age 20": 3 * CALLERS}
         assert four.outcomes() == expected
         four.ask()
-        four.crew.gather("waiting", 60)
         assert four.outcomes() == expected
         assert four.provider.calls == 1
 
@@ -197,7 +195,6 @@ def test_errors_that_are_not_shared() -> None:
     with fleet(callers=3, share_errors=False) as four:
         four.provider.script(None, *[Status(500)] * (3 * PROCESSES))
         four.ask()
-        four.crew.gather("waiting", 60)
         (got,) = four.outcomes().items()
         assert got[1] == four.provider.calls == 3 * PROCESSES
         assert not any(b":e:" in key for key in four.stored())
