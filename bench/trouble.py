@@ -117,7 +117,9 @@ FAULTS: dict[str, Fault] = {
     "reset in mid-reply": _network(cut_after=90, breaks=True),
     "reset every 20 ms": _network(reset_every=0.02, told=None, breaks=None),
     "fragments of 50 bytes": _network(fragment=50, told=False, once=True),
-    "read-only replica": _command("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", told=True, breaks=True),
+    "read-only replica": _command(
+        "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", told=True, breaks=True
+    ),
     "out of memory": _command("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", told=True),
     "eviction of leases and values": Fault(every=(0.005, _evict)),
     "wrong type at the value": _push("v"),

@@ -154,12 +154,13 @@ def test_a_pipe_that_closes_is_no_traceback():
 
 def test_ctrl_c_ends_everything_cleanly(server):
     """As a terminal does it: SIGINT to the whole group, while calls are in the air."""
-    command = [*SAMECALL, "demo", *SMALL[:-1], "3", "--redis", server.url]
+    command = [*SAMECALL, "demo", *SMALL[:-1], "10", "--redis", server.url]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     with redis.Redis.from_url(server.url) as watch:
         wait_for(lambda: watch.keys("*:l:*") or process.poll() is not None)
+        assert process.poll() is None, "the demo ended before it could be interrupted"
         os.killpg(process.pid, signal.SIGINT)
         stdout, stderr = process.communicate(timeout=LIMIT)
         assert (process.returncode, stdout) == (130, "")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from unittest import mock
 
 from instructor.v2.core.providers import Provider
-from instructor.v2.core.registry import mode_registry
 
 import instructor
 from instructor import Mode
@@ -245,9 +248,25 @@ BY_HAND: dict[str, tuple[Callable[[StubProvider, Mode], Client], Provider, str]]
 }
 
 
+_LIST_MODES = """
+import json, instructor
+from instructor.v2.core.providers import Provider
+modes = mode_registry.get_modes_for_provider
+print(json.dumps({p.name: sorted(mode.name for mode in modes(p)) for p in Provider}))
+"""
+
+
+@functools.cache
+def _offered() -> dict[str, list[str]]:
+    # asked in a new interpreter: instructor registers more modes as a process uses them
+    command = [sys.executable, "-c", _LIST_MODES]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return dict(json.loads(found))
+
+
 def modes(name: str) -> list[Mode]:
     """Every mode that instructor offers for a client of `BY_HAND`."""
-    return sorted(mode_registry.get_modes_for_provider(BY_HAND[name][1]), key=lambda m: m.name)
+    return [Mode[mode] for mode in _offered()[BY_HAND[name][1].name]]
 
 
 @asynccontextmanager

@@ -161,9 +161,16 @@ class LocalCluster:
 
     def flush(self) -> None:
         """Delete all data."""
-        for node in self.nodes:
-            if self._is_primary(node):
-                self.say(node, "FLUSHALL")
+        wait_until(self._flushed, "the cluster took no FLUSHALL", _TOGETHER)
+
+    def _flushed(self) -> bool:
+        # a node may find out only now that it has become a replica: then its primary is asked
+        with suppress(StoreError):
+            for node in self.nodes:
+                if self._is_primary(node):
+                    self.say(node, "FLUSHALL")
+            return True
+        return False
 
     def close(self) -> None:
         """End all servers."""
