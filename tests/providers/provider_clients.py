@@ -251,6 +251,7 @@ BY_HAND: dict[str, tuple[Callable[[StubProvider, Mode], Client], Provider, str]]
 _LIST_MODES = """
 import json, instructor
 from instructor.v2.core.providers import Provider
+from instructor.v2.core.registry import mode_registry
 modes = mode_registry.get_modes_for_provider
 print(json.dumps({p.name: sorted(mode.name for mode in modes(p)) for p in Provider}))
 """
