@@ -156,7 +156,13 @@ def test_ctrl_c_ends_everything_cleanly(server):
     """As a terminal does it: SIGINT to the whole group, while calls are in the air."""
     command = [*SAMECALL, "demo", *SMALL[:-1], "10", "--redis", server.url]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell starts background jobs with SIGINT ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     with redis.Redis.from_url(server.url) as watch:
         wait_for(lambda: watch.keys("*:l:*") or process.poll() is not None)
