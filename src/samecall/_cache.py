@@ -2,56 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Self, TypeVar, cast
-
-from samecall._arguments import L1, MODES, Mode, check_namespace, instance
-from samecall._codec import PlainCodec
-from samecall._delivery import Again, deliver
-from samecall._entry import Entry, Freshness, Key, Kind, decode_entry, freshness
-from samecall._errors import (
-    CacheMiss,
-    ConfigurationError,
-    Undecodable,
-    WaitTimeout,
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
 )
-from samecall._key import key_from
+from os import PathLike
+from typing import Any, Self, TypeVar, cast
+
+from samecall._arguments import L1, MODES, Mode, check_namespace, check_tags, instance
+from samecall._asking import ask, missing
+from samecall._delivery import Again, deliver, instead
+from samecall._entry import Key
+from samecall._envelopes import Envelopes
+from samecall._errors import ConfigurationError
+from samecall._forgetting import Forgetting
+from samecall._listener import listener
+from samecall._memoize import Memoizing
 from samecall._memory import MemoryStore
+from samecall._moving import Imported, export_to, import_from
+from samecall._named import PLAIN_CODEC, Named
 from samecall._open import is_store, open_store
-from samecall._outcome import REFUSALS, Found, Outcome, Request
+from samecall._outcome import REFUSALS, Request
+from samecall._playback import one_of, play
 from samecall._policy import Policy
 from samecall._ports import (
     SEEN_ANY,
     SEEN_NOTHING,
     Clock,
     Codec,
-    EntryUndecodable,
     LeaseStore,
     MonotonicClock,
     Observer,
+    StreamCodec,
 )
-from samecall._ports import Found as Bytes
-from samecall._room import Room
 from samecall._rooms import Rooms, Statistics
+from samecall._seal import Seal
+from samecall._several import Turns
+from samecall._stream import TrackCodec
+from samecall._warming import Warmed, warm
 
 __all__ = ["L1", "MODES", "Cache", "Mode", "check_namespace"]
 
 T = TypeVar("T")
-_UNTRACKED = 1.0  # seconds that L1 may trust a shared store that does not tell of changes
-_PLAIN = PlainCodec()
 
 
-class Cache:
+class Cache(Named, Memoizing):
     """Keeps the answers of calls, and makes one call of those that run at the same moment.
 
-    url_or_store: where answers are shared: `memory://`, `redis://`, `rediss://`, `redis+unix://`,
-        the same with `valkey`, `embedded://`, a ready `redis.asyncio.Redis`, or a `LeaseStore`.
+    url_or_store: where answers are shared: `memory://`, `disk:///path`, `redis://`, `rediss://`,
+        `redis+unix://`, `redis+cluster://`, `redis+sentinel://`, the same with `valkey`,
+        `embedded://`, a ready client of `redis.asyncio`, a `LeaseStore`, or a list, nearest first.
     namespace: entries of one namespace are never seen by another.
     policy: how calls are kept, waited for and paid, unless a call says otherwise.
     l1: bounds of the copies in this process; None keeps none.
     secret: keys the digests, so that who reads the store cannot test guesses of a prompt; the
         whole fleet must use the same one (16 bytes or more).
+    seal: keys that entries are sealed with, so that who writes to the store without one can cause
+        misses only, and who reads it reads nothing.
     observers: told of every event.
+    report: whether this process leaves a record of its counts in the store, at most once a second,
+        for `samecall top` and `stats`.
 
     Works at module level and in any number of event loops; `async with` or `aclose()` ends it in
     good order. Raises `ConfigurationError` for arguments that cannot be used.
@@ -65,7 +80,9 @@ class Cache:
         policy: Policy | None = None,
         l1: L1 | None = L1(),  # noqa: B008 - frozen
         secret: bytes | None = None,
+        seal: Seal | None = None,
         observers: Sequence[Observer] = (),
+        report: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.namespace = check_namespace(namespace)
@@ -78,18 +95,25 @@ class Cache:
         self._clock = clock or MonotonicClock()
         size = l1 or L1()
         opener, where = open_store(url_or_store, entries=size.entries, size=size.bytes)
-        l1_ttl = min(l1.ttl, _UNTRACKED) if l1 is not None else 0.0
+        l1_ttl = l1.ttl if l1 is not None else 0.0
+        if seal is not None:
+            instance(seal, Seal, "seal")
+        # what stays in this process, L1 and store in one, stays as it is
+        alone = where == "memory://" and seal is None and l1 is not None
         self._rooms = Rooms(
-            opener, where, self.policy, self._make_l1(l1, opener, where), l1_ttl, self._clock,
-            tuple(observers), borrowed=is_store(url_or_store),
+            opener, where, self.policy, self._make_l1(l1, opener, alone=alone), l1_ttl, self._clock,
+            observers, borrowed=is_store(url_or_store), namespace=self.namespace,
+            reports=instance(report, bool, "report"), envelopes=Envelopes(seal, not alone),
         )  # fmt: skip
+        self._forgetting = Forgetting(self._rooms, self.policy)
+        self._turns = Turns()
 
     def _make_l1(
-        self, l1: L1 | None, opener: Callable[[], LeaseStore], where: str
+        self, l1: L1 | None, opener: Callable[[], LeaseStore], *, alone: bool
     ) -> MemoryStore | None:
         if l1 is None:
             return None
-        if where == "memory://":
+        if alone:
             return cast("MemoryStore", opener())
         return MemoryStore(entries=l1.entries, bytes=l1.bytes, clock=self._clock)
 
@@ -103,41 +127,99 @@ class Cache:
         policy: Policy | None = None,
         codec: Codec[T] | None = None,
         mode: Mode = "use",
+        tags: Collection[str] = (),
+        asked: object = None,
     ) -> T:
         """The answer to `key`: kept, or of a call in the air, or of `call`, awaited once.
 
         key: `str`, `bytes` or a `Key`. call: takes no argument. codec: how the answer is stored;
         without one it must be plain JSON data or bytes. mode: "use"; "refresh" (call, or join a
         refresh in the air, and store); "bypass" (neither read, wait nor store); "only" (raise
-        `CacheMiss` instead of calling).
+        `CacheMiss` instead of calling). tags: names by which `forget_tag` finds what this call
+        stores. asked: what `Policy.should_store` is told of the call, instead of `key`.
 
         Raises what `call` raises; `WaitTimeout` when `policy.wait` ended for a follower;
         `DeadlineExceeded`; `ReentrantCall`; `RemoteCallError` for a leader in another process.
         """
-        request = self._request(key, call, policy, codec, mode)
+        if mode in ("refresh", "only") and (policy or self.policy).variants > 1:
+            several = self._several(key, policy or self.policy, mode)
+            one, single = await several.one(), several.policy
+            answer = await self.get_or_call(
+                one, call, policy=single, codec=codec, mode=mode, tags=tags, asked=asked or key
+            )
+            await several.settle(one)
+            return answer
+        request = self._request(key, call, policy, codec, mode, tags, asked)
         room = self._rooms.here()
-        room.counters.calls += 1
+        books = room.books
+        books.opened(request)
         try:
             while mode != "bypass" and request.refusals < REFUSALS and not room.flights.closed:
-                outcome = room.at_hand(request) or await self._ask(room, request, mode)
+                outcome = room.at_hand(request) or await ask(room, request, mode)
                 try:
-                    return cast("T", room.answered(request, deliver(room, request, outcome)))
+                    return cast("T", books.answered(request, deliver(room, request, outcome)))
                 except Again:
                     continue
             if mode == "only":
-                raise _missing(request.key)
-            return cast("T", room.answered(request, await room.till.direct(request)))
-        except BaseException as error:
-            room.failed(request, error)
-            raise
+                raise missing(request.key)
+            return cast("T", books.answered(request, await room.till.direct(request)))
+        except BaseException as error:  # noqa: BLE001 - it is raised, unless a stale answer will do
+            return cast("T", instead(room, request, error))
+
+    def at_hand(self, key: Key, codec: Codec[T], policy: Policy | None = None) -> T | None:
+        """The answer that this process has in memory, as an L1 hit; None: ask `get_or_call`."""
+        room = self._rooms.here()
+        policy = policy or self.policy
+        if policy.variants > 1 or policy.early_refresh:
+            return None
+        began = room.books.starts()
+        entry = room.look(key, SEEN_NOTHING, policy)
+        if entry is None:
+            return None
+        try:
+            answer = codec.decode(entry.payload)
+        except Exception:  # noqa: BLE001 - get_or_call meets it too, and counts it
+            return None
+        room.books.at_hand(key, entry, began)
+        return answer
+
+    def stream(
+        self,
+        key: str | bytes | Key,
+        call: Callable[[], Awaitable[AsyncIterator[T]]],
+        *,
+        policy: Policy | None = None,
+        codec: StreamCodec[T] | None = None,
+        mode: Mode = "use",
+        tags: Collection[str] = (),
+        asked: object = None,
+    ) -> AsyncGenerator[T]:
+        """The items that answer `key`: kept, of a stream in the air from its start, or of `call`.
+
+        As `get_or_call`, for a `call` that gives an async iterator; both share an entry. Raises
+        `StreamInterrupted` where a stream broke after this consumer had some of it.
+        """
+        if mode in ("refresh", "only") and (policy or self.policy).variants > 1:
+            several = self._several(key, policy or self.policy, mode)
+            more: dict[str, Any] = {"mode": mode, "tags": tags, "asked": asked or key}
+            return one_of(
+                several,
+                lambda one: self.stream(one, call, policy=several.policy, codec=codec, **more),
+            )
+        view = TrackCodec(codec)
+        asks = self._request(key, call, policy, view, mode, tags, asked)
+        request = listener(asks, view, self._clock)
+        return play(self._rooms.here, request, mode)
 
     def _request(
         self,
         key: str | bytes | Key,
-        call: Callable[[], Awaitable[T]],
+        call: Callable[[], Awaitable[object]],
         policy: Policy | None,
-        codec: Codec[T] | None,
+        codec: Codec[Any] | None,
         mode: Mode,
+        tags: Collection[str] = (),
+        asked: object = None,
     ) -> Request:
         if mode not in MODES:
             known = ", ".join(MODES)
@@ -146,107 +228,53 @@ class Cache:
             instance(policy, Policy, "policy")
         if not callable(call):
             raise ConfigurationError(f"call takes an async function; got {type(call).__name__}")
+        policy = policy or self.policy
         return Request(
-            self._key(key),
+            self._key(key) if policy.variants == 1 else self._picked(key, policy),
             call,
-            policy or self.policy,
-            codec or _PLAIN,
+            policy,
+            codec or PLAIN_CODEC,
             SEEN_ANY if mode == "refresh" else SEEN_NOTHING,
-            self._clock.now() if self._rooms.observers else 0.0,
+            tags=check_tags(tags) if tags else (),
+            asked=key if asked is None else asked,
+            calls=mode != "only",
         )
 
-    async def _ask(self, room: Room, request: Request, mode: Mode) -> Outcome:
-        """The outcome of a flight, or with "only" of a look into the store."""
-        if mode == "only":
-            policy = request.policy
-            found = await room.store.find(request.key, policy.op_timeout)
-            entry = self._read(room, request.key, policy, found)
-            if entry is None or entry.stamp == request.seen:
-                raise _missing(request.key)
-            return Found(entry, "l2")
-        if request.seen == SEEN_ANY:  # what came before a refresh was asked for is no answer to it
-            await room.flights.settled(request.key)
-        outcome = await room.board(request)
-        if outcome is None:
-            wait = request.policy.wait
-            raise WaitTimeout(f"no answer within wait of {wait:g} s; the call goes on")
-        return outcome
+    # --- many at once ----------------------------------------------------------------------------
 
-    def _read(self, room: Room, key: Key, policy: Policy, found: Bytes | None) -> Entry | None:
-        if found is None:
-            return None
-        now = self._clock.now()
-        try:
-            entry = decode_entry(key, found.data, left=found.left, now=now)
-        except Undecodable as error:
-            room.emit(EntryUndecodable(key, str(error)))
-            return None
-        fresh = freshness(entry, policy, now) is Freshness.FRESH
-        return entry if fresh and entry.kind is Kind.VALUE else None
-
-    # --- asked for by name -----------------------------------------------------------------------
-
-    async def peek(self, key: str | bytes | Key, *, codec: Codec[T] | None = None) -> T | None:
-        """The fresh stored answer, or None; calls nobody. Raises `StoreError`.
-
-        A key of `samecall.instructor.key_of` knows how to read its answer; for others than plain
-        data a `codec` is needed.
-        """
-        reads: Codec[T] = codec or getattr(key, "codec", None) or cast("Codec[T]", _PLAIN)
-        room, at = self._rooms.here(), self._key(key)
-        found = await room.store.get(at, self.policy.op_timeout)
-        entry = self._read(room, at, self.policy, found)
-        if entry is None:
-            return None
-        try:
-            return reads.decode(entry.payload)
-        except Exception as error:  # noqa: BLE001 - as in a call: what cannot be read is not there
-            room.emit(EntryUndecodable(at, type(error).__name__))
-            return None
-
-    async def forget(self, key: str | bytes | Key) -> None:
-        """Nothing that was begun before comes back after: entry, error and flights of `key`.
-
-        Those who wait for a flight already still get its answer. Raises `StoreError`.
-        """
-        at = self._key(key)
-        await self._forget(
-            lambda other: other == at, lambda l1: l1.drop(at), self._store_forget(at)
-        )
-
-    async def clear(self, namespace: str | None = None) -> None:
-        """Forget every entry of a namespace (default: the cache's own). Raises `StoreError`."""
-        name = check_namespace(namespace) if namespace is not None else self.namespace
-        room = self._rooms.here()
-        await self._forget(
-            lambda key: isinstance(key, Key) and key.namespace == name,
-            lambda l1: l1.drop_namespace(name),
-            room.store.clear(name),
-        )
-
-    async def _forget(
+    async def warm(
         self,
-        mine: Callable[[Hashable], bool],
-        drop: Callable[[MemoryStore], object],
-        forgetting: Awaitable[object],
-    ) -> None:
-        # twice: what started between the first time and the store's deletion may hold the old entry
-        l1 = self._rooms.l1
-        self._rooms.detach(mine)
-        if l1 is not None:
-            drop(l1)
-        try:
-            await forgetting
-        finally:
-            self._rooms.detach(mine)
-            if l1 is not None:
-                drop(l1)
+        calls: Iterable[Callable[[], Awaitable[object]]],
+        *,
+        concurrency: int = 8,
+        progress: Callable[[Warmed], None] | None = None,
+    ) -> Warmed:
+        """Make these calls, at most `concurrency` at a time, so that their answers are kept.
 
-    async def _store_forget(self, key: Key) -> None:
-        store, policy = self._rooms.here().store, self.policy
-        # as long as a flight that is in the air now may still commit
-        tombstone = policy.deadline + policy.lease + policy.op_timeout
-        await store.forget(key, tombstone, policy.op_timeout)
+        calls: async functions without arguments, such as `lambda: client.create(...)`; taken as
+        they are needed. progress: told after each. Errors of calls are counted and do not end it.
+        """
+        return await warm(calls, concurrency, progress, self._rooms.here().flights.storing)
+
+    async def export(self, path: str | PathLike[str], *, namespace: str | None = None) -> int:
+        """Write the values of a namespace (default: the cache's own) to a file; how many.
+
+        JSON Lines; there once it is whole. Sealed entries move sealed. Raises `StoreError` and
+        `OSError`.
+        """
+        name = self.namespace if namespace is None else check_namespace(namespace)
+        return await export_to(self._rooms.here(), path, name)
+
+    async def import_(self, path: str | PathLike[str], *, namespace: str | None = None) -> Imported:
+        """Store the entries of an exported file, in its namespace or another.
+
+        Raises `Undecodable` with the number of the line that is damaged, stands twice or cannot be
+        opened; what stands before it is stored. Raises `StoreError` and `OSError`.
+        """
+        name = None if namespace is None else check_namespace(namespace)
+        return await import_from(self._rooms.here(), path, name, self.policy)
+
+    # --- what is counted -------------------------------------------------------------------------
 
     def statistics(self) -> Statistics:
         """Counts since this cache was made, in this process and over all its event loops."""
@@ -255,10 +283,6 @@ class Cache:
     def report_uncached(self, reason: str) -> None:
         """Count a call or an answer that cannot be cached; warn once per reason."""
         self._rooms.report_uncached(reason)
-
-    def report_stream(self) -> None:
-        """Count a streaming call that passes through."""
-        self._rooms.here().counters.streams += 1
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -274,10 +298,3 @@ class Cache:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
-
-    def _key(self, key: str | bytes | Key) -> Key:
-        return key if type(key) is Key else key_from(key, self.namespace, self.secret)
-
-
-def _missing(key: Key) -> CacheMiss:
-    return CacheMiss(f"no entry for key {key.hex[:16]} in {key.namespace!r}")

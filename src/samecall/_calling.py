@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from samecall._books import Books, bill
 from samecall._clone import clone_error
 from samecall._errors import DeadlineExceeded
-from samecall._outcome import Counters, Crashed, Request
-from samecall._ports import Clock, ErrorRecord, Event, Failure, ProviderCalled, Reach
+from samecall._outcome import Crashed, Request
+from samecall._ports import Clock, ErrorRecord, Failure, Reach
 
 __all__ = ["Till"]
 
@@ -20,14 +21,13 @@ class Till:
     """Where calls are paid, in one event loop."""
 
     clock: Clock
-    emit: Callable[[Event], None]
-    counters: Counters
+    books: Books
     report: Callable[[str], None]
 
-    async def pay(self, request: Request) -> Any:
+    async def pay(self, request: Request, leader: bytes) -> Any:
         """What the call answers; raises what it raises, or `DeadlineExceeded`."""
+        self.books.asked(request, leader)
         # a task of its own, so that a call that ignores its cancellation holds up nobody
-        self.counters.provider_calls += 1
         task = asyncio.get_running_loop().create_task(_await(request.call))
         task.add_done_callback(_retrieve)
         try:
@@ -45,20 +45,18 @@ class Till:
     async def direct(self, request: Request) -> Any:
         """The caller's own call, in its own task, for itself alone."""
         request.how = "bypass"
-        self.counters.provider_calls += 1
+        self.books.asked(request, b"")
         began = self.clock.now()
         try:
             value = await request.call()
-        except Exception as error:
-            self.paid(request, began, type(error).__name__)
+        except asyncio.CancelledError:
+            self.books.dropped(request, self.clock.now() - began)
             raise
-        self.paid(request, began, None)
+        except Exception as error:
+            self.books.paid(request, self.clock.now() - began, type(error).__name__)
+            raise
+        self.books.paid(request, self.clock.now() - began, None, bill(request, value))
         return value
-
-    def paid(self, request: Request, began: float, error: str | None) -> None:
-        """Count a call that came to its end, and tell of it."""
-        self.counters.provider_errors += error is not None
-        self.emit(ProviderCalled(request.key, self.clock.now() - began, error))
 
     def crashed(self, request: Request, error: BaseException) -> Crashed:
         """What becomes of an error of the call."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar, cast
@@ -14,12 +16,15 @@ from samecall._errors import RemoteCallError, Undecodable, Unstorable
 from samecall._ports import ErrorRecord, Failure, Reach
 
 __all__ = [
+    "ITEMS",
     "UNREADABLE",
     "BaseCodec",
     "PlainCodec",
     "error_record",
+    "pack_items",
     "retry_after_of",
     "status_of",
+    "unpack_items",
     "without_secrets",
 ]
 
@@ -27,7 +32,11 @@ T = TypeVar("T")
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec and json raise for bytes of others: also for text that is no UTF-8, and at depth."""
+ITEMS = "items"
+"""The tag of a stream of plain data."""
 
+_MOST = 256 * 2**20  # bytes that a stored stream may unfold to
+_packed = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[int]])
 _MESSAGE = 2_000
 _PRIVATE = frozenset({401, 403})
 # keys as providers make them, logins in headers, URLs and assignments, and whatever is long and
@@ -93,6 +102,10 @@ class BaseCodec(Generic[T]):
         """The answer in a payload; here: none."""
         raise Undecodable(f"{type(self).__name__} reads nothing")
 
+    def shown(self, value: T) -> object:
+        """The answer as its caller sees it."""
+        return value
+
     def refused(self, payload: Payload) -> T:
         """A completion that the leader refused is read like any other."""
         return self.decode(payload)
@@ -148,10 +161,31 @@ class PlainCodec(BaseCodec[Any]):
             raise Unstorable(f"the answer has no MessagePack form: {error}") from None
 
     def decode(self, payload: Payload) -> Any:
-        """A new object; raises `Undecodable`."""
+        """A new object, of a stored stream a list of its items; raises `Undecodable`."""
+        if payload.tag == ITEMS:
+            return [msgspec.msgpack.decode(item) for item in unpack_items(payload)[0]]
         if payload.tag != "plain":
             raise Undecodable(f"tag {payload.tag!r} is not plain data")
         try:
             return msgspec.msgpack.decode(payload.data)
         except UNREADABLE as error:
             raise Undecodable(str(error)) from None
+
+
+def pack_items(items: Sequence[bytes], pauses: Sequence[int]) -> Payload:
+    """Items that are MessagePack already, and the milliseconds before each: compressed."""
+    raw = [msgspec.Raw(item) for item in items]
+    return Payload(ITEMS, zlib.compress(msgspec.msgpack.encode((raw, pauses)), 1))
+
+
+def unpack_items(payload: Payload) -> tuple[list[bytes], list[int]]:
+    """What `pack_items` packed; raises `Undecodable`."""
+    unfolding = zlib.decompressobj()
+    try:
+        unfolded = unfolding.decompress(payload.data, _MOST)
+        items, pauses = _packed.decode(unfolded)
+    except (*UNREADABLE, zlib.error) as error:
+        raise Undecodable(str(error)) from None
+    if not unfolding.eof or len(items) != len(pauses):
+        raise Undecodable("a stored stream is cut off, or larger than any that was stored")
+    return [bytes(item) for item in items], pauses

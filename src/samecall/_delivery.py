@@ -8,8 +8,9 @@ import msgspec
 
 from samecall._clone import clone_error
 from samecall._codec import UNREADABLE
-from samecall._entry import Entry, Freshness, Kind, freshness
-from samecall._errors import Undecodable
+from samecall._entry import Entry, Kind
+from samecall._errors import CacheMiss, ConfigurationError, ReentrantCall, Undecodable
+from samecall._freshness import usable
 from samecall._outcome import (
     REFUSALS,
     Crashed,
@@ -22,9 +23,10 @@ from samecall._outcome import (
 from samecall._ports import SEEN_ANY, EntryUndecodable, ErrorRecord, Reach
 from samecall._room import Room
 
-__all__ = ["Again", "deliver"]
+__all__ = ["Again", "deliver", "instead", "spared"]
 
-_FRESH = Freshness.FRESH
+_OURS = (CacheMiss, ConfigurationError, ReentrantCall)
+"""Mistakes of the caller, which no answer hides."""
 
 
 class Again(Exception):
@@ -34,28 +36,64 @@ class Again(Exception):
 def deliver(room: Room, request: Request, outcome: Outcome) -> object:
     """What `request` gets of `outcome`; decoding runs here, in the caller's own task."""
     match outcome:
-        case Found(owner=owner, live=live) if owner is request:
-            request.how = "led"
+        case Found(entry=entry, owner=owner, live=live) if owner is request:
+            request.how, request.entry = "led", entry
             return live
         case Found(entry=entry, how=how) if entry.kind is Kind.VALUE:
-            request.how = how
-            if how == "l2" and freshness(entry, request.policy, room.clock.now()) is not _FRESH:
-                request.refuse(entry.stamp)  # fresh enough for who asked first, not for this one
-                raise Again
-            return _decode(room, request, entry)
+            request.how, request.entry = how, entry
+            return _kept(room, request, entry)
         case Found(entry=entry, how=how):
-            request.how = how
+            request.how, request.entry = how, entry
             return _told(room, request, entry)
         case Unstored(live=live, owner=owner):
             if owner is request:
                 request.how = "led"
                 return live
             request.how = "coalesced_local"
+            request.leader, request.trace = owner.leader, owner.trace
             return _copy(request, live)
         case Crashed():
             return _crashed(request, outcome)
         case Grounded():
             raise Again
+
+
+def _kept(room: Room, request: Request, entry: Entry) -> object:
+    if request.how == "l2" and not room.judge(request, entry):
+        request.refuse(entry.stamp)  # fresh enough for who asked first, not for this one
+        raise Again
+    answer = _decode(room, request, entry)
+    if request.stale:
+        room.refresher.begin(request, entry)
+    elif request.policy.early_refresh and request.how in ("l1", "l2"):
+        room.refresher.perhaps(request, entry)
+    return answer
+
+
+def instead(room: Room, request: Request, error: BaseException) -> object:
+    """A stale answer in place of an error of the call or the end of `wait`; else raises `error`."""
+    try:
+        answer = spared(room, request, error)
+    except BaseException:
+        room.books.failed(request, error)
+        raise
+    return room.books.answered(request, answer)
+
+
+def spared(room: Room, request: Request, error: BaseException) -> object:
+    """As `instead`, and counts nothing."""
+    entry = request.spare
+    if entry is not None and isinstance(error, Exception) and not isinstance(error, _OURS):
+        window = request.policy.stale_if_error
+        if usable(entry, request.policy, room.clock.now(), window):
+            try:
+                answer = request.codec.decode(entry.payload)
+            except Exception as fault:  # noqa: BLE001 - as in a call: what cannot be read is not there
+                room.emit(EntryUndecodable(request.key, type(fault).__name__))
+            else:
+                request.how, request.entry, request.stale = "l2", entry, True
+                return answer
+    raise error
 
 
 def _decode(room: Room, request: Request, entry: Entry) -> object:
@@ -69,7 +107,7 @@ def _decode(room: Room, request: Request, entry: Entry) -> object:
 
 def _told(room: Room, request: Request, entry: Entry) -> object:
     """A leader failed a moment ago, here or in another process."""
-    known = room.errors.get(entry.stamp)
+    known = room.keeper.errors.get(entry.stamp)
     if entry.kind is Kind.REFUSED:
         try:
             return request.codec.refused(entry.payload)
@@ -101,6 +139,8 @@ def _crashed(request: Request, crash: Crashed) -> object:
     if crash.failure.reach is Reach.OWN:
         raise Again
     request.how = "coalesced_local"
+    if crash.owner is not None:
+        request.leader, request.trace = crash.owner.leader, crash.owner.trace
     if crash.failure.completion is not None:
         try:
             return request.codec.refused(crash.failure.completion)

@@ -18,8 +18,9 @@ from __future__ import annotations
 import enum
 import math
 import os
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -35,11 +36,15 @@ __all__ = [
     "STAMP_START",
     "Entry",
     "Freshness",
+    "Kept",
     "Key",
     "Kind",
     "Payload",
+    "Spent",
+    "body_of",
     "decode_entry",
     "encode_entry",
+    "entry_of",
     "freshness",
     "new_stamp",
     "seal",
@@ -48,6 +53,8 @@ __all__ = [
 MAGIC = b"\xa5s\x01"
 STAMP_START, STAMP_END = 3, 19
 _FINGERPRINT_END = 51
+_FORMS = 8
+_DRAWN = 256
 HEADER = 59
 
 
@@ -73,11 +80,57 @@ class Kind(enum.IntEnum):
     """A completion that failed the leader's validation: every waiter parses it itself."""
 
 
-class Payload(msgspec.Struct, frozen=True):
-    """What a codec makes of an answer: `tag` says which form `data` has."""
+class Kept:
+    """What codecs keep beside a payload that stays in memory, so that its next decoding is quicker.
+
+    `grow`: told of the bytes that each form takes, by who holds the payload in bounds.
+    """
+
+    __slots__ = ("_grow", "forms")
+
+    def __init__(self, grow: Callable[[int], None]) -> None:
+        self._grow = grow
+        self.forms: dict[object, Any] = {}
+
+    def put(self, name: object, form: object, size: int) -> None:
+        """Keep a form of about `size` bytes under a name of the codec's own."""
+        if len(self.forms) < _FORMS:
+            self.forms[name] = form
+            self._grow(size)
+
+
+class Spent(msgspec.Struct, array_like=True, frozen=True):
+    """What an answer was paid with, as its provider told: tokens of all attempts together."""
+
+    model: str
+    provider: str = ""
+    input: Annotated[int, msgspec.Meta(ge=0)] = 0
+    output: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Payload(msgspec.Struct, frozen=True, eq=False):
+    """What a codec makes of an answer: `tag` says which form `data` has.
+
+    `spent` is stored beside `data`, so that a hit knows what it saves without parsing. `kept`:
+    where forms of it may be kept; None: nowhere.
+    """
 
     tag: str
     data: bytes
+    spent: Spent | None = None
+    kept: Kept | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Payload):
+            return NotImplemented
+        mine, others = (self.tag, self.data, self.spent), (other.tag, other.data, other.spent)
+        return mine == others
+
+    def __hash__(self) -> int:
+        return hash((self.tag, self.data))
+
+    def __repr__(self) -> str:
+        return f"Payload({self.tag!r}, {len(self.data)} bytes)"  # an answer is nobody else's to see
 
 
 class _Body(msgspec.Struct, array_like=True, frozen=True):
@@ -87,10 +140,18 @@ class _Body(msgspec.Struct, array_like=True, frozen=True):
     fresh_for: float
     kept_for: float
     cost: float = 0.0
+    spent: Spent | None = None
+    trace: bytes = b""
+    tags: tuple[str, ...] = ()
+    generations: tuple[bytes, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A stored answer. Durations are seconds; `born` is on the reader's monotonic clock."""
+    """A stored answer. Durations are seconds; `born` is on the reader's monotonic clock.
+
+    trace: where the leader's call is told of, see `_events.TRACE`. generations: of its namespace,
+        then of each of its `tags`, as they were when its call began.
+    """
 
     kind: Kind
     payload: Payload
@@ -100,7 +161,14 @@ class Entry(msgspec.Struct, frozen=True):
     cost: float = 0.0
     born: float = 0.0
     size: int = 0
+    trace: bytes = b""
+    tags: tuple[str, ...] = ()
+    generations: tuple[bytes, ...] = ()
 
+
+_stamps: list[bytes] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stamps.clear)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Body)
@@ -108,7 +176,12 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 
 def new_stamp() -> bytes:
     """16 random bytes that name one generation of an entry."""
-    return os.urandom(16)
+    try:
+        return _stamps.pop()
+    except IndexError:  # many are drawn at once: each time costs a call of the operating system
+        drawn = os.urandom(16 * _DRAWN)
+        _stamps.extend(drawn[at : at + 16] for at in range(16, 16 * _DRAWN, 16))
+        return drawn[:16]
 
 
 def _checksum(head: bytes | memoryview, body: bytes | memoryview) -> bytes:
@@ -130,7 +203,7 @@ def encode_entry(key: Key, entry: Entry) -> bytes:
     if not _sound(entry.fresh_for, entry.kept_for, entry.cost):
         raise Unstorable("a lifetime or cost is not finite, or less than 0")
     try:
-        body = _body_of(entry)
+        body = body_of(entry)
     except UnicodeEncodeError as error:
         raise Unstorable(f"the tag {entry.payload.tag!r:.60} is no text") from error
     head = MAGIC + entry.stamp + key.digest
@@ -141,7 +214,8 @@ def _sound(*numbers: float) -> bool:
     return all(math.isfinite(number) and number >= 0 for number in numbers)
 
 
-def _body_of(entry: Entry) -> bytes:
+def body_of(entry: Entry) -> bytes:
+    """All of an entry but its stamp, as it stands in an envelope."""
     return _encoder.encode(
         _Body(
             int(entry.kind),
@@ -150,15 +224,16 @@ def _body_of(entry: Entry) -> bytes:
             entry.fresh_for,
             entry.kept_for,
             entry.cost,
+            entry.payload.spent,
+            entry.trace,
+            entry.tags,
+            entry.generations,
         )
     )
 
 
-def seal(
-    key: Key, kind: Kind, payload: Payload, stamp: bytes, ttl: float, cost: float, now: float
-) -> tuple[Entry, bytes]:
-    """An entry that lives `ttl` seconds from `now` on, and its envelope."""
-    entry = Entry(kind, payload, stamp, ttl, ttl, cost, now)
+def seal(key: Key, entry: Entry) -> tuple[Entry, bytes]:
+    """An entry that knows its size, and its envelope; see `encode_entry`."""
     data = encode_entry(key, entry)
     return msgspec.structs.replace(entry, size=len(data)), data
 
@@ -176,23 +251,31 @@ def decode_entry(key: Key, data: bytes, *, left: float, now: float) -> Entry:
     view = memoryview(data)
     if _checksum(view[:_FINGERPRINT_END], view[HEADER:]) != data[_FINGERPRINT_END:HEADER]:
         raise Undecodable("the checksum differs")
+    return entry_of(view[HEADER:], stamp=data[STAMP_START:STAMP_END], left=left, now=now)
+
+
+def entry_of(body: bytes | memoryview, *, stamp: bytes, left: float, now: float) -> Entry:
+    """The entry that a body tells of; raises `Undecodable`."""
     try:
-        body = _decoder.decode(view[HEADER:])
-        kind = Kind(body.kind)
+        told = _decoder.decode(body)
+        kind = Kind(told.kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Undecodable(f"the body is of another schema: {type(error).__name__}") from None
-    if not _sound(body.fresh_for, body.kept_for, body.cost):
+    if not _sound(told.fresh_for, told.kept_for, told.cost):
         raise Undecodable("a lifetime or cost is not finite, or less than 0")
-    age = max(0.0, body.kept_for - left)
+    age = max(0.0, told.kept_for - left)
     return Entry(
         kind=kind,
-        payload=Payload(body.tag, body.data),
-        stamp=data[STAMP_START:STAMP_END],
-        fresh_for=body.fresh_for,
-        kept_for=body.kept_for,
-        cost=body.cost,
+        payload=Payload(told.tag, told.data, told.spent),
+        stamp=stamp,
+        fresh_for=told.fresh_for,
+        kept_for=told.kept_for,
+        cost=told.cost,
         born=now - age,
-        size=len(data),
+        size=HEADER + len(body),
+        trace=told.trace,
+        tags=told.tags,
+        generations=told.generations,
     )
 
 

@@ -6,6 +6,7 @@ __all__ = [
     "CacheMiss",
     "ConfigurationError",
     "DeadlineExceeded",
+    "NodeUnreachable",
     "ReentrantCall",
     "RemoteCallError",
     "SamecallError",
@@ -13,6 +14,7 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnreachable",
+    "StoreUnusable",
     "StreamInterrupted",
     "Undecodable",
     "Unkeyable",
@@ -50,7 +52,14 @@ class DeadlineExceeded(SamecallError, TimeoutError):
 
 
 class StreamInterrupted(SamecallError):
-    """A recording broke after this consumer had received some of it."""
+    """A recording broke after this consumer had received some of it.
+
+    Attributes: `items`, a tuple of all that it had received.
+    """
+
+    def __init__(self, message: str, items: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.items = items
 
 
 class RemoteCallError(SamecallError):
@@ -95,8 +104,27 @@ class StoreUnreachable(StoreError):
     """A store did not answer: refused, cut off, or silent for too long."""
 
 
+class NodeUnreachable(StoreError):
+    """One node of a store did not answer, while others do."""
+
+
 class StoreRefused(StoreError):
     """A store answered that this login may not use it."""
+
+    def advice(self, where: str) -> str:
+        """What is wrong with the configuration, in words for who wrote it."""
+        return (
+            f"{where} refuses the login ({self}); "
+            "give the user and password in the URL, redis://user:password@host:port/db"
+        )
+
+
+class StoreUnusable(StoreRefused):
+    """What a store was given leads to nothing that it can use; the message says why."""
+
+    def advice(self, where: str) -> str:
+        """The message says it all."""
+        return str(self)
 
 
 class Undecodable(SamecallError):

@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import enum
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from samecall._breaker import Breaker
+from samecall._debts import Debts
 from samecall._entry import Key
-from samecall._errors import ConfigurationError, StoreError, StoreRefused, StoreUnreachable
-from samecall._ports import (
-    Acquired,
-    Bell,
-    BreakerChanged,
-    Event,
-    Found,
-    LeaseStore,
-    StoreFaulted,
-)
-from samecall._waiting import BoundBell, DeafBell, patience, subscribe
+from samecall._errors import StoreError
+from samecall._hearing import BoundBell, DeafBell, Hearing, subscribe
+from samecall._ports import Acquired, Bell, Event, Found, LeaseStore
+from samecall._prompt import Prompt, Reply
+from samecall._prompting import Prompting, Question
+from samecall._waiting import patience, swallow
 
-__all__ = ["Breaker", "FailOpenStore"]
+__all__ = ["FailOpenStore"]
 
 T = TypeVar("T")
-_FIRST_PROBE, _SLOWEST_PROBE = 0.05, 0.5
+_GRAIN = 0.001
+_Commit = tuple[Key, bytes, bytes, bytes, float, bytes]
+_OWED = 1.0  # seconds for a RELEASE that nobody waits for
 
 
-class Breaker(enum.Enum):
-    """Whether the store is asked at all."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-
-
-class FailOpenStore:
+class FailOpenStore(Prompting):
     """Asks `store` while it answers. Belongs to one event loop.
 
     The methods that a call's way leads through never raise for the store's sake, not even what a
-    store must not raise; they say None, which means: no store, go on without. A login refused to
-    the very first ACQUIRE is the one exception: that is a mistake in the configuration, told at
-    once.
+    store must not raise; they say None, which means: no store, go on without. A login refused or a
+    file of another kind at the very first ACQUIRE is the one exception: that is a mistake in the
+    configuration, told at once.
     """
 
     def __init__(
@@ -52,14 +43,12 @@ class FailOpenStore:
         *,
         borrowed: bool = False,
     ) -> None:
+        prompt, in_parts = getattr(store, "prompt", None), getattr(store, "in_parts", False)
+        super().__init__(store.ping, emit, where, prompt, in_parts=in_parts)
         self.store = store
         self._borrowed = borrowed  # its owner closes it
-        self.state = Breaker.CLOSED
-        self._emit = emit
-        self._where = where
-        self._answers = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._probe: asyncio.Task[None] | None = None
+        self._hearing = Hearing()
+        self._debts = Debts(self._owed, self._start, lambda: self.state is Breaker.CLOSED)
 
     # --- on a call's way -------------------------------------------------------------------------
 
@@ -70,55 +59,173 @@ class FailOpenStore:
         seen: bytes,
         lease: float,
         timeout: float,
-        late: Callable[[Acquired], Awaitable[None]],
     ) -> Acquired | None:
-        """ACQUIRE within `timeout`; a reply that comes after it is handed to `late`."""
+        """ACQUIRE within `timeout`; see `_debts` for a lease that comes after it."""
         if self.state is Breaker.OPEN:
-            return None
+            near = getattr(self.store, "at_hand", None)  # of `Tiers`; it raises nothing
+            return None if near is None else await near(key, seen)
+        self._debts.sent(token)
+        if self.prompt is not None:
+            asked: asyncio.Future[Acquired] = asyncio.get_running_loop().create_future()
+            self._send(self.prompt, asked, key, token, seen, lease)
+            return await self._one("acquire", asked, timeout)
         task = self._start(self.store.acquire(key, token, seen, lease))
-        return await self._finish("acquire", task, timeout, late)
+        self._debts.watch(key, token, task)
+        return await self._finish("acquire", task, timeout)
+
+    def acquiring(
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        lease: float,
+        timeout: float,
+        hear: Callable[[Acquired | Exception | None], None],
+    ) -> Question | None:
+        """As `acquire`, without a task; `hear` is told once, also what `acquire` would raise.
+
+        None: this store is to be asked by `acquire`.
+        """
+        if self.state is Breaker.OPEN or self.prompt is None:
+            return None
+        question = Question(self, "acquire", timeout, hear)
+        self._debts.sent(token)
+        self._send(self.prompt, question, key, token, seen, lease)
+        self._vigil(timeout).add(question)
+        return question
+
+    def _send(
+        self, prompt: Prompt, reply: Reply, key: Key, token: bytes, seen: bytes, lease: float
+    ) -> None:
+        told = partial(self._heard_of, key, token)
+        try:
+            prompt.acquire_into(reply, key, token, seen, lease, told)
+        except StoreError as error:  # closed
+            told(error, late=False)
+            reply.set_exception(error)
+
+    def _heard_of(
+        self, key: Key, token: bytes, reply: Acquired | StoreError, *, late: bool
+    ) -> None:
+        self._debts.heard(key, token, reply)
+        if late and not isinstance(reply, StoreError):
+            self.answers += 1
 
     async def renew(self, key: Key, token: bytes, lease: float, timeout: float) -> bool | None:
         """RENEW; False: the lease is lost, None: nobody knows."""
-        return await self._ask("renew", lambda: self.store.renew(key, token, lease), timeout)
+        return await self.ask("renew", lambda: self.store.renew(key, token, lease), timeout)
 
     async def commit(
-        self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float, timeout: float
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        data: bytes,
+        ttl: float,
+        epoch: bytes,
+        timeout: float,
+        sent: Callable[[], None] = lambda: None,
     ) -> bool | None:
-        """COMMIT; None: nobody knows whether it is stored."""
-        commit = self.store.commit
-        return await self._ask("commit", lambda: commit(key, token, seen, data, ttl), timeout)
+        """COMMIT; None: nobody knows whether it is stored. `sent`: called once it is on its way."""
+        args = (key, token, seen, data, ttl, epoch)
+        doubted = self._debts.doubts(token)  # as it goes out: it may come before the ACQUIRE
+        stored = await self._commit(args, timeout, sent)
+        if stored is not None:  # else a RELEASE follows
+            self._debts.settled(key, token, freed=False, doubted=doubted)
+        return stored
+
+    async def _commit(self, args: _Commit, timeout: float, sent: Callable[[], None]) -> bool | None:
+        if self.state is Breaker.OPEN:
+            sent()
+            return None
+        if self.prompt is None:
+            task = self._start(self.store.commit(*args))
+            sent()
+            return await self._finish("commit", task, timeout)
+        try:
+            asked = self.prompt.committing(*args)
+        except StoreError as error:
+            sent()
+            self.missed("commit", error, self.answers)
+            return None
+        sent()
+        return await self._one("commit", asked, timeout)
 
     async def fail(
-        self, key: Key, token: bytes, data: bytes, ttl: float, timeout: float
+        self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes, timeout: float
     ) -> bool | None:
         """FAIL."""
-        return await self._ask("fail", lambda: self.store.fail(key, token, data, ttl), timeout)
+        args = (key, token, data, ttl, epoch)
+        return await self._settle("fail", lambda: self.store.fail(*args), key, token, timeout)
 
     async def release(self, key: Key, token: bytes, timeout: float) -> bool | None:
-        """RELEASE."""
-        return await self._ask("release", lambda: self.store.release(key, token), timeout)
+        """RELEASE one's own lease; one that nobody answers for is owed, see `_debts`."""
+        release = self.store.release
+        return await self._settle("release", lambda: release(key, token), key, token, timeout)
+
+    async def _settle(
+        self,
+        operation: str,
+        work: Callable[[], Coroutine[Any, Any, bool]],
+        key: Key,
+        token: bytes,
+        timeout: float,
+    ) -> bool | None:
+        doubted = self._debts.doubts(token)  # as it goes out: it may come before the ACQUIRE
+        answer = await self.ask(operation, work, timeout)
+        if operation == "release":
+            self._debts.settled(key, token, freed=answer, doubted=doubted)
+        elif answer is not None:  # else a RELEASE follows
+            self._debts.settled(key, token, freed=False, doubted=doubted)
+        return answer
+
+    def leave(self, key: Key, token: bytes, timeout: float) -> None:
+        """RELEASE what an ACQUIRE may have taken that nobody goes on from; not waited for."""
+        self._start(self.release(key, token, timeout)).add_done_callback(swallow)
+
+    async def _owed(self, key: Key, token: bytes) -> bool | None:
+        return await self._finish("release", self._start(self.store.release(key, token)), _OWED)
+
+    async def depose(self, key: Key, token: bytes, timeout: float) -> bool | None:
+        """RELEASE somebody else's lease."""
+        return await self.ask("release", lambda: self.store.release(key, token), timeout)
 
     async def find(self, key: Key, timeout: float) -> Found | None:
         """GET; None also where there is no store to ask."""
-        return await self._ask("get", lambda: self.store.get(key), timeout)
+        return await self.ask("get", lambda: self.store.get(key), timeout)
 
-    async def give_back(self, key: Key, token: bytes, timeout: float) -> None:
-        """RELEASE whatever the breaker says: a late reply has just shown that the store answers."""
-        await self._finish("release", self._start(self.store.release(key, token)), timeout, None)
+    async def generations(
+        self,
+        namespace: str,
+        tags: Sequence[str],
+        ttl: float,
+        timeout: float,
+        asked: Sequence[asyncio.Future[bytes]] | None = None,
+    ) -> tuple[bytes, ...] | None:
+        """The generations of tags, `asked` for already if so; None: nobody knows."""
+        if asked is not None:
+            return await self._all("generations", asked, timeout)
+        read = self.store.generations
+        return await self.ask("generations", lambda: read(namespace, tags, ttl), timeout)
+
+    def listen(self, key: Key, timeout: float) -> AbstractAsyncContextManager[BoundBell | DeafBell]:
+        """A subscribed bell, or a deaf one where the store cannot subscribe in time."""
+        return self.hear(lambda: self.store.listen(key), timeout)
 
     @asynccontextmanager
-    async def listen(self, key: Key, timeout: float) -> AsyncGenerator[Bell]:
-        """A subscribed bell, or a deaf one where the store cannot subscribe in time."""
+    async def hear(
+        self, listen: Callable[[], AbstractAsyncContextManager[Bell]], timeout: float
+    ) -> AsyncGenerator[BoundBell | DeafBell]:
+        """The bell of any subscription, or a deaf one."""
         if self.state is Breaker.OPEN:
             yield DeafBell()
             return
         bell: asyncio.Future[Bell] = asyncio.get_running_loop().create_future()
-        bell.add_done_callback(_swallow)
+        bell.add_done_callback(swallow)
         leave = asyncio.Event()
         # a task of its own, which enters and leaves: the caller waits for neither end of it
-        task = self._start(subscribe(self.store, key, bell, leave))
-        task.add_done_callback(_swallow)
+        task = self._start(subscribe(listen, bell, leave))
+        task.add_done_callback(swallow)
         try:
             yield await self._heard(task, bell, timeout)
         finally:
@@ -128,13 +235,13 @@ class FailOpenStore:
 
     async def _heard(
         self, task: asyncio.Task[None], bell: asyncio.Future[Bell], timeout: float
-    ) -> Bell:
+    ) -> BoundBell | DeafBell:
         await patience(bell, timeout)
         if bell.done() and not bell.cancelled():
             error = bell.exception()
             if error is None:
                 fault = partial(self._fault, "wait", opens=False)
-                return BoundBell(bell.result(), fault, timeout)
+                return BoundBell(bell.result(), fault, timeout, self._hearing)
             self._fault("listen", f"{type(error).__name__}: {error}", opens=False)
         else:
             task.cancel()
@@ -147,133 +254,31 @@ class FailOpenStore:
         """GET; raises `StoreError`."""
         return await self._tell("get", self.store.get(key), timeout)
 
+    async def put(self, key: Key, data: bytes, ttl: float, timeout: float) -> None:
+        """SET, whoever leads; raises `StoreError`."""
+        await self._tell("set", self.store.set(key, data, ttl), timeout)
+
     async def forget(self, key: Key, tombstone: float, timeout: float) -> None:
         """Forget; raises `StoreError`."""
         await self._tell("forget", self.store.forget(key, tombstone), timeout)
 
-    async def clear(self, namespace: str) -> int:
-        """Clear a namespace, however long that takes; raises `StoreError`."""
-        return await self.store.clear(namespace)
+    async def renew_generation(self, namespace: str, tag: str, timeout: float) -> None:
+        """Let a generation end; raises `StoreError`."""
+        renewing = self.store.renew_generation(namespace, tag)
+        await self._tell("renew_generation", renewing, timeout)
+
+    def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
+        """Walk over a namespace, however long that takes; raises `StoreError`."""
+        return self.store.walk(namespace)
 
     async def aclose(self, grace: float) -> None:
         """End the probe, give what is on its way `grace` seconds, close the store."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
         loop = asyncio.get_running_loop()
         ends = loop.time() + grace
-        while self._tasks and loop.time() < ends:  # what ends may begin something: a late release
-            await asyncio.wait(self._tasks, timeout=ends - loop.time())
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # what ends may begin something: a late release; a timer may come a little too early
+        while self._tasks and (left := ends - loop.time()) > _GRAIN:
+            await asyncio.wait(self._tasks, timeout=left)
+        await self._debts.aclose(ends - loop.time())
+        await self._end()
         if not self._borrowed:
             await self.store.aclose()
-
-    # --- how -------------------------------------------------------------------------------------
-
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        # a task of its own: a caller's cancellation never reaches the store
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _ask(
-        self, operation: str, work: Callable[[], Coroutine[Any, Any, T]], timeout: float
-    ) -> T | None:
-        if self.state is Breaker.OPEN:
-            return None
-        return await self._finish(operation, self._start(work()), timeout, None)
-
-    async def _tell(self, operation: str, work: Coroutine[Any, Any, T], timeout: float) -> T:
-        task = self._start(work)
-        task.add_done_callback(_swallow)
-        if not await patience(task, timeout):
-            raise StoreUnreachable(f"{operation} had no answer in {timeout:g} s from {self._where}")
-        return task.result()
-
-    async def _finish(
-        self,
-        operation: str,
-        task: asyncio.Task[T],
-        timeout: float,
-        late: Callable[[T], Awaitable[None]] | None,
-    ) -> T | None:
-        before = self._answers
-        try:
-            done = await patience(task, timeout)
-        except asyncio.CancelledError:
-            task.add_done_callback(self._late(late))
-            raise
-        if not done:
-            task.add_done_callback(self._late(late))
-            silent = self._answers == before
-            self._fault(operation, f"no answer in {timeout:g} s", opens=silent)
-            return None
-        if task.cancelled():  # the loop is ending under us
-            return None
-        return self._read(operation, task, before)
-
-    def _read(self, operation: str, task: asyncio.Task[T], before: int) -> T | None:
-        error = task.exception()
-        if error is None:
-            self._answers += 1
-            return task.result()
-        if isinstance(error, StoreRefused) and self._answers == 0 and operation == "acquire":
-            raise ConfigurationError(
-                f"url_or_store: {self._where} refuses the login ({error}); "
-                "give the user and password in the URL, redis://user:password@host:port/db"
-            ) from error
-        unreachable = isinstance(error, StoreUnreachable) and self._answers == before
-        told = isinstance(error, StoreError)
-        why = str(error) if told else f"{type(error).__name__}: {error}"
-        self._fault(operation, why, opens=unreachable)
-        return None
-
-    def _late(
-        self, late: Callable[[T], Awaitable[None]] | None
-    ) -> Callable[[asyncio.Task[T]], None]:
-        def settle(task: asyncio.Task[T]) -> None:
-            if task.cancelled() or task.exception() is not None:
-                return
-            self._answers += 1
-            if late is not None:
-                self._start(_consume(late, task.result())).add_done_callback(_swallow)
-
-        return settle
-
-    # --- the breaker -----------------------------------------------------------------------------
-
-    def _fault(self, operation: str, why: str, *, opens: bool) -> None:
-        self._emit(StoreFaulted(operation, why))
-        if opens and self.state is Breaker.CLOSED:
-            self.state = Breaker.OPEN
-            self._emit(BreakerChanged(open=True))
-            self._probe = asyncio.get_running_loop().create_task(self._probe_until_back())
-
-    async def _probe_until_back(self) -> None:
-        pause = _FIRST_PROBE
-        while True:
-            await asyncio.sleep(pause)
-            task = self._start(self.store.ping())
-            task.add_done_callback(_swallow)
-            if await patience(task, 1.0):
-                if not task.cancelled() and task.exception() is None:
-                    break
-            else:
-                task.cancel()
-            pause = min(pause * 2, _SLOWEST_PROBE)
-        self.state = Breaker.CLOSED
-        self._answers += 1
-        self._emit(BreakerChanged(open=False))
-
-
-def _swallow(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
-
-
-async def _consume(late: Callable[[T], Awaitable[None]], reply: T) -> None:
-    await late(reply)

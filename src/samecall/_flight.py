@@ -7,142 +7,18 @@ waiting. The last one out says what happens to the call: "finish" it for the cac
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import enum
 import threading
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from samecall._airborne import Flight, airborne
 from samecall._errors import ReentrantCall
+from samecall._watching import FlightStatistics, Phase
 
 __all__ = ["Flight", "FlightStatistics", "Flights", "Phase"]
 
 OutcomeT = TypeVar("OutcomeT")
-
-_airborne: contextvars.ContextVar[tuple[Flight[Any], ...]] = contextvars.ContextVar(
-    "samecall_airborne", default=()
-)
-
-
-class Phase(enum.Enum):
-    """Where a flight is on its way; one that has an outcome has landed, whatever its phase."""
-
-    ASKING = "asking"
-    FOLLOWING = "following"
-    LEADING = "leading"
-    ALONE = "alone"
-    """Leading with no store behind it: nothing but this process keeps a second call away."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlightStatistics:
-    """Flights in the air, callers that wait for one, and flights that landed but still store."""
-
-    flights: int
-    callers_waiting: int
-    storing: int
-
-
-class Flight(Generic[OutcomeT]):
-    """One execution of a call; `outcome` is set once, and every caller reads it."""
-
-    __slots__ = (
-        "_flights",
-        "_owner",
-        "_waiters",
-        "abandon",
-        "callers",
-        "detached",
-        "home",
-        "key",
-        "nested",
-        "outcome",
-        "phase",
-        "slot",
-        "task",
-    )
-
-    def __init__(
-        self,
-        flights: Flights[OutcomeT],
-        slot: Hashable,
-        key: Hashable,
-        *,
-        abandon: bool,
-        nested: bool,
-    ) -> None:
-        self.slot = slot
-        self.key = key
-        self.abandon = abandon
-        self.nested = nested  # begun inside the call of another flight
-        self.outcome: OutcomeT | None = None
-        self.callers = 0
-        self.phase = Phase.ASKING
-        self.detached = False
-        self.task: asyncio.Task[None] | None = None
-        self.home = flights.home
-        self._flights = flights
-        self._waiters: dict[asyncio.Future[None], None] = {}  # in the order of their coming
-        self._owner: asyncio.Future[None] | None = None
-
-    def enter(self, phase: Phase) -> None:
-        """Go on to the next phase; the owner's patience depends on it."""
-        self.phase = phase
-        self._flights.noted(self)
-        if self._owner is not None:
-            _wake(self._owner)
-
-    def land(self, outcome: OutcomeT) -> None:
-        """Give every caller the outcome; the first one counts."""
-        if self.outcome is not None:
-            return
-        self.outcome = outcome
-        waiters, self._waiters = self._waiters, {}
-        for waiter in waiters:
-            _wake(waiter)
-
-    async def wait(self, timeout: float | None, *, owner: bool) -> OutcomeT | None:
-        """The outcome; None when `timeout` seconds went by.
-
-        The owner, whose call the flight runs, has only to be patient while somebody else leads:
-        its own call has limits of its own.
-        """
-        loop = asyncio.get_running_loop()
-        ends = None if timeout is None or owner else loop.time() + timeout
-        if self.outcome is not None:  # a caller in a loop of hits must not starve the commit
-            await asyncio.sleep(0)
-        while self.outcome is None:
-            if owner and timeout is not None:
-                following = self.phase is Phase.FOLLOWING
-                ends = (ends or loop.time() + timeout) if following else None
-            if ends is not None and loop.time() >= ends:
-                return None
-            await self._sleep(loop, ends, owner=owner and timeout is not None)
-        return self.outcome
-
-    async def _sleep(
-        self, loop: asyncio.AbstractEventLoop, ends: float | None, *, owner: bool
-    ) -> None:
-        waiter = loop.create_future()
-        self._waiters[waiter] = None
-        if owner:
-            self._owner = waiter
-        alarm = None if ends is None else loop.call_at(ends, _wake, waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.pop(waiter, None)
-            if owner:
-                self._owner = None
-            if alarm is not None:
-                alarm.cancel()
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class Flights(Generic[OutcomeT]):
@@ -165,11 +41,18 @@ class Flights(Generic[OutcomeT]):
 
     def statistics(self) -> FlightStatistics:
         """Counts, as they are now."""
-        with self._lock:
-            flights = tuple(self._open)
+        flights = self._all()
         landed = sum(flight.outcome is not None for flight in flights)
-        callers = sum(flight.callers for flight in flights if flight.outcome is None)
-        return FlightStatistics(len(flights) - landed, callers, landed)
+        waiting = sum(flight.callers for flight in flights if flight.outcome is None)
+        return FlightStatistics(len(flights) - landed, waiting, landed)
+
+    def _all(self) -> tuple[Flight[OutcomeT], ...]:
+        with self._lock:
+            return tuple(self._open)
+
+    def storing(self) -> list[asyncio.Task[None]]:
+        """The tasks of flights that have landed, and still tell the store."""
+        return [f.task for f in self._all() if f.outcome is not None and f.task is not None]
 
     def find(self, slot: Hashable) -> Flight[OutcomeT] | None:
         """The flight for `slot`: in the air, or landed and still storing."""
@@ -179,6 +62,11 @@ class Flights(Generic[OutcomeT]):
         """A flight of `key`, whatever its slot, that is calling now."""
         flight = self._leading.get(key)
         return flight if flight is not None and flight.outcome is None else None
+
+    def settling(self, key: Hashable) -> bool:
+        """Whether a flight of `key` has landed, and still tells the store."""
+        flight = self._leading.get(key)
+        return flight is not None and flight.outcome is not None and flight.task is not None
 
     async def settled(self, key: Hashable) -> None:
         """Return once a flight of `key` that has landed has told the store, or was forgotten."""
@@ -201,7 +89,13 @@ class Flights(Generic[OutcomeT]):
         abandon: bool,
     ) -> Flight[OutcomeT]:
         """A new flight whose task runs `fly`; raises `ReentrantCall` inside a flight of `key`."""
-        chain = _airborne.get()
+        flight = self.open(slot, key, abandon=abandon)
+        self.take_off(flight, fly)
+        return flight
+
+    def open(self, slot: Hashable, key: Hashable, *, abandon: bool) -> Flight[OutcomeT]:
+        """As `start`, before it has a task; it is to `take_off` or to be `ground`ed."""
+        chain = airborne.get()
         for other in chain:
             if other.key == key and other.home is self.home and other.outcome is None:
                 _refuse_own()
@@ -209,19 +103,33 @@ class Flights(Generic[OutcomeT]):
         with self._lock:
             self._table[slot] = flight
             self._open.add(flight)
-        context = contextvars.copy_context()
-        context.run(_airborne.set, (*chain, flight))
-        loop = asyncio.get_running_loop()
-        flight.task = loop.create_task(fly(flight), context=context)
-        # A callback, not a `finally` within: a task cancelled before its first step runs no code.
-        flight.task.add_done_callback(partial(self._end, flight))
         return flight
 
-    def _end(self, flight: Flight[OutcomeT], task: asyncio.Task[None]) -> None:
+    def take_off(
+        self,
+        flight: Flight[OutcomeT],
+        fly: Callable[[Flight[OutcomeT]], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Give a flight its task, in the context of who opened it."""
+        context, flight.context, flight.asked = flight.context, None, None
+        if context is None:  # it has its task
+            return
+        context.run(airborne.set, (*context.get(airborne, ()), flight))
+        flight.task = asyncio.get_running_loop().create_task(fly(flight), context=context)
+        # A callback, not a `finally` within: a task cancelled before its first step runs no code.
+        flight.task.add_done_callback(partial(self._end, flight))
+
+    def ground(self, flight: Flight[OutcomeT], error: BaseException | None = None) -> None:
+        """The end of a flight, landed or not."""
         self.remove(flight)
         with self._lock:
             self._open.discard(flight)
-        flight.land(self._ended(None if task.cancelled() else task.exception()))
+        flight.land(self._ended(error))
+        flight.context = flight.asked = None
+
+    def _end(self, flight: Flight[OutcomeT], task: asyncio.Task[None]) -> None:
+        self.ground(flight, None if task.cancelled() else task.exception())
+        flight.task = None  # its context holds the flight: no ring is left for the collector
 
     def remove(self, flight: Flight[OutcomeT]) -> None:
         """Nobody joins this flight any more."""
@@ -235,39 +143,50 @@ class Flights(Generic[OutcomeT]):
     async def wait(
         self, flight: Flight[OutcomeT], timeout: float | None, *, owner: bool = False
     ) -> OutcomeT | None:
-        """Be one of the callers of `flight` until it lands or `timeout` seconds went by.
-
-        Raises `ReentrantCall` inside that very flight.
-        """
-        if flight.outcome is None and flight in _airborne.get():
-            _refuse_own()
-        flight.callers += 1
+        """Be one of the callers of `flight` until it lands or `timeout` seconds went by."""
+        self.enter(flight)
         try:
             return await flight.wait(timeout, owner=owner)
         finally:
-            flight.callers -= 1
-            if flight.callers == 0 and flight.outcome is None and flight.abandon:
-                self.remove(flight)
-                if flight.task is not None:
-                    flight.task.cancel()
+            self.leave(flight)
 
-    def detach(self, keys: Callable[[Hashable], bool]) -> None:
+    def enter(self, flight: Flight[OutcomeT]) -> None:
+        """Be counted as a caller; raises `ReentrantCall` inside that very flight."""
+        if flight.outcome is None and flight in airborne.get():
+            _refuse_own()
+        flight.callers += 1
+
+    def leave(self, flight: Flight[OutcomeT]) -> None:
+        """Be a caller no more; the last one out may abandon the flight."""
+        flight.callers -= 1
+        self.desert(flight)
+
+    def desert(self, flight: Flight[OutcomeT]) -> None:
+        """End a flight that has no caller, where it is not to be finished for the cache."""
+        if flight.callers == 0 and flight.outcome is None and flight.abandon:
+            (flight.deserted or flight.give_up)()
+
+    def spoil(self, key: Hashable, leader: bytes) -> list[Flight[OutcomeT]]:
+        """What this leader answers is kept by nobody, and ends with its last caller; any thread."""
+        spoilt = [f for f in self._all() if (f.key, f.generation.leader) == (key, leader)]
+        for flight in spoilt:
+            flight.detached = flight.abandon = True
+        return spoilt
+
+    def detach(self, mine: Callable[[Flight[OutcomeT]], bool]) -> None:
         """Nobody joins these flights any more, and they keep nothing; their callers stay."""
-        with self._lock:
-            flights = tuple(self._open)
-        for flight in flights:
-            if keys(flight.key):
-                flight.detached = True
-                self.remove(flight)
+        for flight in filter(mine, self._all()):
+            flight.detached = True
+            self.remove(flight)
 
     async def aclose(self, grace: float) -> None:
         """Give flights that landed `grace` seconds to store their answer; end the others."""
         self.closed = True
-        flights = tuple(self._open)
-        storing = [f.task for f in flights if f.outcome is not None and f.task is not None]
-        others = [f.task for f in flights if f.outcome is None and f.task is not None]
-        for task in others:
-            task.cancel()
+        storing = self.storing()
+        others = [f.task for f in self._all() if f.outcome is None and f.task is not None]
+        for flight in self._all():
+            if flight.outcome is None:
+                flight.give_up()
         if storing:
             _, late = await asyncio.wait(storing, timeout=grace)
             for task in late:

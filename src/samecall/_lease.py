@@ -17,25 +17,18 @@ would otherwise wait for a bell that has rung already.
 from __future__ import annotations
 
 import asyncio
-import enum
-import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from samecall._entry import (
-    STAMP_END,
-    STAMP_START,
-    Entry,
-    Freshness,
-    Key,
-    Kind,
-    decode_entry,
-    freshness,
-)
+from samecall._entry import STAMP_END, STAMP_START, Entry, Key, Kind, new_stamp
+from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
+from samecall._hearing import LONGEST_LOOK
+from samecall._news import take_turns
 from samecall._policy import Policy
 from samecall._ports import (
+    EPOCH_UNTOLD,
     SEEN_ANY,
     SEEN_NOTHING,
     Acquired,
@@ -48,26 +41,18 @@ from samecall._ports import (
     Lead,
     Wait,
 )
+from samecall._prompting import Begun
 from samecall._waiting import Renewals
+from samecall._watching import ClaimState
 
-__all__ = ["Claim", "ClaimState"]
+__all__ = ["TOMBSTONE", "Claim", "ClaimState"]
 
-_LONGEST_LOOK = 2.0
+TOMBSTONE = 3_600.0
+"""Seconds for which a `forget` is remembered; see `Claim.commit`."""
+
 _RENEW_AT_LEAST = 5.0
 _SILENT_AT_LEAST = 2 * _RENEW_AT_LEAST / 3
-_FOREVER = float("inf")
-_ROUNDS = 8
-
-
-class ClaimState(enum.Enum):
-    """Where a claim stands; see the module."""
-
-    NEW = "new"
-    WAITING = "waiting"
-    ANSWERED = "answered"
-    LEADING = "leading"
-    ALONE = "alone"
-    SETTLED = "settled"
+_FOREVER, _ROUNDS = float("inf"), 8
 
 
 class Claim:
@@ -81,7 +66,11 @@ class Claim:
         seen: bytes,
         clock: Clock,
         emit: Callable[[Event], None],
-        following: Callable[[], None] = lambda: None,
+        following: Callable[[bytes], None] = lambda _: None,
+        envelopes: Envelopes = PLAIN,
+        admits: Callable[[Claim, Entry], Awaitable[bool]] | None = None,
+        asking: Callable[[], None] = lambda: None,
+        begun: Begun | None = None,
     ) -> None:
         self.state = ClaimState.NEW
         self.waited = False
@@ -93,8 +82,16 @@ class Claim:
         self._clock = clock
         self._emit = emit
         self._following = following
-        self._token = os.urandom(16)
+        self._envelopes = envelopes
+        self._admits = admits or _admits_all
+        self._asking = asking
+        self._begun = begun
+        self.compared = None if begun is None else begun.current
+        self._token = new_stamp() if begun is None else begun.token
+        self._refused = b""  # an error that is no answer
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
+        self.epoch = EPOCH_UNTOLD
+        self._asked = clock.now() if begun is None else begun.asked
 
     @property
     def stamp(self) -> bytes:
@@ -109,49 +106,56 @@ class Claim:
             reply = await self._acquire()
             if isinstance(reply, Wait):
                 reply = await self._follow(reply)
-            entry = self._judge(reply)
+            entry = await self._judge(reply)
             if entry is not None or self.state in (ClaimState.LEADING, ClaimState.ALONE):
                 return entry
         self.state = ClaimState.ALONE  # the store gives nothing but garbage for this key
         return None
 
     async def _acquire(self) -> Acquired | None:
-        policy = self._policy
-        return await self._store.acquire(
-            self.key, self._token, self._seen, policy.lease, policy.op_timeout, self._late
-        )
+        reply = await self._ask(self._seen)
+        if not isinstance(reply, Failed) or reply.data != self._refused:
+            return reply
+        reply = await self._ask(SEEN_ANY)  # past an error that is no answer: who leads?
+        if isinstance(reply, Lead) and reply.seen not in (SEEN_NOTHING, self._seen):
+            await self._release()  # a value has come in between
+            return await self._ask(self._seen)
+        return reply
 
-    async def _late(self, reply: Acquired) -> None:
-        # an ACQUIRE that had timed out took the lease after all: settle it unless we still lead
-        if isinstance(reply, Lead) and self.state is ClaimState.SETTLED:
-            await self._store.give_back(self.key, self._token, self._policy.op_timeout)
+    async def _ask(self, seen: bytes) -> Acquired | None:
+        if self._begun is not None:
+            reply, self._begun = self._begun.reply, None
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+        policy, self._asked = self._policy, self._clock.now()
+        self._asking()
+        args = self.key, self._token, seen, policy.lease, policy.op_timeout
+        return await self._store.acquire(*args)
 
-    def _judge(self, reply: Acquired | None) -> Entry | None:
+    async def _judge(self, reply: Acquired | None) -> Entry | None:
         match reply:
             case None:
                 self.state = ClaimState.ALONE
-            case Lead(seen=base):
-                self.state, self._base = ClaimState.LEADING, base
+            case Lead(seen=base, epoch=epoch):
+                self.state, self._base, self.epoch = ClaimState.LEADING, base, epoch
             case Hit(data=data, left=left) | Failed(data=data, left=left):
                 entry = self._read(data, left, error=isinstance(reply, Failed))
-                if entry is not None and self._takes(entry):
+                if entry is not None and await self._admits(self, entry):
                     self.state = ClaimState.ANSWERED
                     return entry
-                self._seen = SEEN_ANY if isinstance(reply, Failed) else _stamp_of(data)
+                if isinstance(reply, Failed):
+                    self._refused = data
+                else:
+                    self._seen = _stamp_of(data)
             case Wait():  # pragma: no cover - _follow returns only what ends the wait
                 pass
         return None
 
-    def _takes(self, entry: Entry) -> bool:
-        # what was made while we waited is never too old, whatever `max_age` says
-        if self.waited or entry.kind is not Kind.VALUE:
-            return True
-        return freshness(entry, self._policy, self._clock.now()) is Freshness.FRESH
-
-    def _read(self, data: bytes, left: float, *, error: bool = False) -> Entry | None:
+    def _read(self, data: bytes, left: float, *, error: bool | None) -> Entry | None:
         try:
-            entry = decode_entry(self.key, data, left=left, now=self._clock.now())
-            if (entry.kind is not Kind.VALUE) is not error:
+            entry = self._envelopes.read(self.key, data, left=left, now=self._clock.now())
+            if error is not None and (entry.kind is not Kind.VALUE) is not error:
                 raise Undecodable("an error where a value belongs, or the reverse")
             return entry
         except Undecodable as refusal:
@@ -162,24 +166,29 @@ class Claim:
 
     async def _follow(self, wait: Wait) -> Acquired | None:
         self.state, self.waited = ClaimState.WAITING, True
-        self._following()
+        self._following(wait.token)
         if self._seen == SEEN_ANY:
             self._seen = wait.seen or SEEN_NOTHING  # a refresh takes what this leader will commit
         patience = max(self._policy.lease, _SILENT_AT_LEAST)
-        renewals = Renewals(wait, self._clock.now())
+        began = self._clock.now()
+        renewals = Renewals(wait, began)
         async with self._store.listen(self.key, self._policy.op_timeout) as bell:
             while True:
                 asked = self._clock.now()
                 reply = await self._acquire()
                 if not isinstance(reply, Wait):
+                    bell.found()
                     return reply
+                if asked - began > self._policy.deadline + patience:
+                    return None  # no call lasts so long: whoever renews there has us as hostages
+                self._following(reply.token)
                 silent = renewals.silence(reply, asked, self._clock.now())
                 if silent < patience:
-                    pause = min(reply.left, _LONGEST_LOOK, patience - silent)
+                    pause = min(reply.left, bell.pause(), patience - silent)
                 elif await self._depose(reply):
                     continue
                 else:  # the store does not take the release: never ask without a pause
-                    pause = _LONGEST_LOOK
+                    pause = LONGEST_LOOK
                 ridden = await self._rung(bell, max(pause, 0.0) + 0.002, reply.token)
                 if ridden is not None:
                     return ridden
@@ -188,21 +197,18 @@ class Claim:
         # An entry that rides is the truth only if the leader that we last saw made it: a message
         # that was long on its way may be older than a `forget`, or than what we have refused.
         data = await bell.wait(pause) or b""
+        await take_turns(data)
         stamp = _stamp_of(data)
         if stamp != leader or stamp == self._seen:
             return None
-        try:
-            entry = decode_entry(self.key, data, left=_FOREVER, now=self._clock.now())
-        except Undecodable as refusal:
-            self._emit(EntryUndecodable(self.key, str(refusal)))
-            return None
-        return (Hit if entry.kind is Kind.VALUE else Failed)(data, _FOREVER)
+        entry = self._read(data, _FOREVER, error=None)
+        kind = Hit if entry is not None and entry.kind is Kind.VALUE else Failed
+        return None if entry is None else kind(data, _FOREVER)
 
     async def _depose(self, wait: Wait) -> bool:
         # A live leader renews at least every 5/3 s whatever its lease; this one has missed two of
         # these, and all of our own lease: it is dead, and its lease was merely longer than ours.
-        gone = await self._store.release(self.key, wait.token, self._policy.op_timeout)
-        return gone is not None
+        return await self._store.depose(self.key, wait.token, self._policy.op_timeout) is not None
 
     # --- we lead ---------------------------------------------------------------------------------
 
@@ -224,21 +230,24 @@ class Claim:
             if kept is False and self.state is ClaimState.LEADING:
                 return  # lost: the call goes on, and COMMIT decides
 
-    async def commit(self, data: bytes, ttl: float) -> bool | None:
-        """COMMIT; was it stored? None: nobody knows.
+    async def commit(self, data: bytes, ttl: float, sent: Callable[[], None]) -> bool | None:
+        """COMMIT; was it stored? None: nobody knows. `sent`: called once it is on its way.
 
         Refused, the lease is somebody else's or the key was forgotten.
         """
-        alone, self.state = self.state is ClaimState.ALONE, ClaimState.SETTLED
-        # A lease that an ACQUIRE took after we had given it up is younger than the call: under it
-        # the answer would pass a `forget` that came in between.
-        token = os.urandom(16) if alone else self._token
+        self.state = ClaimState.SETTLED
+        # Without a lease only a tombstone tells of a `forget` since we asked, and it may be over:
+        # a stamp that no value has lets the COMMIT pass under the lease alone.
+        old = self._clock.now() - self._asked > TOMBSTONE / 2
+        # So does a refresh of what is no longer there: with this stamp COMMIT calls back the copies
+        # that processes may still have of it.
+        led = self.epoch != EPOCH_UNTOLD
+        anew = led and self._seen == SEEN_ANY and not self._base
+        base = SEEN_ANY if old or anew else self._base
         send = self._store.commit
-        args = self.key, token, self._base, data, ttl
+        args = self.key, self._token, base, data, ttl, self.epoch
         try:
-            if alone:
-                await self._release()
-            stored = await send(*args, max(self._policy.lease, self._policy.op_timeout))
+            stored = await send(*args, max(self._policy.lease, self._policy.op_timeout), sent)
             self.stored = stored
         except asyncio.CancelledError:
             # The loop is ending, and what carried the bytes may have been cancelled with us. A
@@ -251,12 +260,13 @@ class Claim:
 
     async def fail(self, data: bytes, ttl: float) -> None:
         """FAIL: tell everybody who waits, and for `ttl` seconds everybody who asks."""
-        if self.state is ClaimState.ALONE:  # as in COMMIT: a lease that came late proves nothing
+        if self.state is ClaimState.ALONE:  # a lease that came late proves nothing
             await self.close()
             return
         self.state = ClaimState.SETTLED
+        args = self.key, self._token, data, ttl, self.epoch
         try:
-            told = await self._store.fail(self.key, self._token, data, ttl, self._policy.op_timeout)
+            told = await self._store.fail(*args, self._policy.op_timeout)
         except asyncio.CancelledError:
             await self._release()
             raise
@@ -281,3 +291,7 @@ class Claim:
 def _stamp_of(data: bytes) -> bytes:
     stamp = data[STAMP_START:STAMP_END]
     return stamp if len(stamp) == STAMP_END - STAMP_START else SEEN_ANY
+
+
+async def _admits_all(claim: Claim, entry: Entry) -> bool:
+    return True

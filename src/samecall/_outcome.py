@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from samecall._entry import Entry, Key
+from samecall._entry import Entry, Key, Payload, Spent
+from samecall._flight import Flight
+from samecall._lease import Claim
 from samecall._policy import Policy
 from samecall._ports import SEEN_NOTHING, Codec, ErrorRecord, Failure, Reach
+from samecall._stream import Studio
+from samecall._trust import Fill
 
 __all__ = [
     "COUNTED",
@@ -40,20 +45,70 @@ COUNTED = {
 class Request:
     """One caller's question; `seen` grows as the caller refuses what it is given."""
 
+    streams: ClassVar[bool] = False
     key: Key
     call: Callable[[], Awaitable[Any]]
     policy: Policy
     codec: Codec[Any]
     seen: bytes = SEEN_NOTHING
-    began: float = 0.0
+    began: float = -1.0
+    """On the clock; -1.0: nobody asks how long this takes."""
     refusals: int = 0
     how: str = ""
     """Where the answer, or the exception, comes from."""
+    entry: Entry | None = None
+    """The entry that answers."""
+    spent: Spent | None = None
+    """What the answer had cost, where there is no entry to tell it."""
+    leader: bytes = b""
+    """Names the flight whose outcome this is, where there is no entry to tell it."""
+    trace: bytes = b""
+    fill: Fill | None = None
+    """What its flight may copy into memory."""
+    era: int = -1
+    """Of the generations that the entry which its flight found was compared with."""
+    timed: bool = False
+    """Whether `began` was set for the report alone, because a store is asked."""
+    tags: tuple[str, ...] = ()
+    asked: Any = None
+    """What `Policy.should_store` is told of the call."""
+    calls: bool = True
+    """Whether it may call, if only in the background."""
+    stale: bool = False
+    """Whether the answer is a stale one."""
+    spare: Entry | None = None
+    """A stale entry that answers if nothing better comes."""
+
+    def again(self, seen: bytes) -> Request:
+        """The same question, asked in the background by one who has seen the entry `seen`."""
+        return Request(
+            self.key, self.call, self.policy, self.codec, seen, tags=self.tags, asked=self.asked
+        )
+
+    @asynccontextmanager
+    async def led(
+        self, claim: Claim, flight: Flight[Outcome], studio: Studio
+    ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+        """Around the call of a flight that leads for this request, until the store is told.
+
+        Gives what is to be awaited once the flight has landed.
+        """
+        async with claim.renewed():
+            yield _nothing
+
+    def begins(self, generations: tuple[bytes, ...]) -> None:
+        """The call is about to be made, under these generations."""
+
+    async def encoded(self, value: Any) -> Payload:
+        """The stored form of what the call gave; raises what the codec raises."""
+        return self.codec.encode(value)
 
     def refuse(self, stamp: bytes) -> None:
         """This caller does not take the entry with this stamp."""
         self.seen = stamp
         self.refusals += 1
+        self.entry = None
+        self.stale = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +118,7 @@ class Found:
     entry: Entry
     how: str
     owner: Request | None = None
-    live: Any = None
+    live: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +147,10 @@ class Grounded:
 Outcome = Found | Unstored | Crashed | Grounded
 
 
+async def _nothing() -> None:
+    """What is left to do for an answer that nobody could follow."""
+
+
 def ended(error: BaseException | None) -> Outcome:
     """The outcome of a flight that never landed: `error` ended its task, or somebody outside."""
     if error is None:
@@ -115,6 +174,10 @@ class Counters:
     provider_errors: int = 0
     stored: int = 0
     uncached: int = 0
+    unwanted: int = 0
+    stale: int = 0
+    refreshes: int = 0
+    refresh_errors: int = 0
     streams: int = 0
     undecodable: int = 0
     store_faults: int = 0

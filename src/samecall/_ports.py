@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import enum
 import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from samecall._entry import Key, Payload
+from samecall._events import (
+    BreakerChanged,
+    CallAnswered,
+    CallUncached,
+    EntryRefreshed,
+    EntryUndecodable,
+    Event,
+    Observer,
+    ProviderAsked,
+    ProviderCalled,
+    StoreFaulted,
+)
+from samecall._replies import (
+    EPOCH_NONE,
+    EPOCH_UNTOLD,
+    SEEN_ANY,
+    SEEN_NOTHING,
+    Acquired,
+    Failed,
+    Found,
+    Hit,
+    Lead,
+    Wait,
+)
 
 __all__ = [
+    "EPOCH_NONE",
+    "EPOCH_UNTOLD",
     "SEEN_ANY",
     "SEEN_NOTHING",
     "Acquired",
@@ -22,6 +49,7 @@ __all__ = [
     "CallUncached",
     "Clock",
     "Codec",
+    "EntryRefreshed",
     "EntryUndecodable",
     "ErrorRecord",
     "Event",
@@ -33,58 +61,16 @@ __all__ = [
     "LeaseStore",
     "MonotonicClock",
     "Observer",
+    "ProviderAsked",
     "ProviderCalled",
     "Reach",
     "Store",
     "StoreFaulted",
+    "StreamCodec",
     "Wait",
 ]
 
 T = TypeVar("T")
-
-SEEN_NOTHING = b""
-"""`seen` of a caller that takes any intact value."""
-SEEN_ANY = b"*"
-"""`seen` of a caller that takes none of the values there now (a refresh)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Bytes at a key and the seconds that the store will keep them."""
-
-    data: bytes
-    left: float
-
-
-@dataclass(frozen=True, slots=True)
-class Hit(Found):
-    """ACQUIRE: a value is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed(Found):
-    """ACQUIRE: a leader failed a moment ago; `data` is an entry of kind ERROR or REFUSED."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """ACQUIRE: `token` leads; its lease ends in `left` seconds unless renewed."""
-
-    token: bytes
-    left: float
-    seen: bytes
-    """Stamp of the value that is there now (`SEEN_NOTHING`: none)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lead:
-    """ACQUIRE: the lease is ours."""
-
-    seen: bytes
-    """Stamp of the value that is there now (`SEEN_NOTHING`: none); COMMIT wants it back."""
-
-
-Acquired = Hit | Failed | Wait | Lead
 
 
 class Bell(Protocol):
@@ -110,11 +96,35 @@ class Store(Protocol):
         ...
 
     async def forget(self, key: Key, tombstone: float) -> None:
-        """Delete value, error and lease; for `tombstone` seconds no open flight may commit."""
+        """Delete value, error and lease; for `tombstone` seconds no open flight may commit.
+
+        Each time leaves another epoch; a shorter `tombstone` does not shorten one that stands.
+        """
+        ...
+
+    async def generations(
+        self, namespace: str, tags: Sequence[str], ttl: float
+    ) -> tuple[bytes, ...]:
+        """The generation of each tag: random bytes that last until something is forgotten by it.
+
+        The tag "" is the namespace itself. One that is missing is made, never counted; each lives
+        for `ttl` seconds more at the least.
+        """
+        ...
+
+    async def renew_generation(self, namespace: str, tag: str) -> None:
+        """From now on the tag has another generation than ever before."""
         ...
 
     async def clear(self, namespace: str) -> int:
-        """Delete all entries of a namespace; how many there were."""
+        """Delete all entries of a namespace, however long that takes; how many there were."""
+        ...
+
+    def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
+        """The values of a namespace, in any order and in small steps; calls go on meanwhile.
+
+        One that is there all the while comes at least once; one that comes or goes may come.
+        """
         ...
 
     async def ping(self) -> None:
@@ -142,14 +152,28 @@ class LeaseStore(Store, Protocol):
         """Lengthen an own lease to `lease` seconds; False if it is lost."""
         ...
 
-    async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
-        """Store the value if the lease is ours, or if there is none, no tombstone, and the value's
-        stamp is still `seen`. Deletes an own lease, clears the error, rings. False: refused.
+    async def commit(
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        data: bytes,
+        ttl: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> bool:
+        """Store the value if the lease is ours, or if there is none and the value's stamp is still
+        `seen`; and in both cases no tombstone of another epoch stands: an ACQUIRE that was carried
+        out twice may have taken the lease anew after a `forget`. With `EPOCH_UNTOLD` an own lease
+        counts as none. Deletes an own lease; if it stores, clears the error. Rings. False: refused.
         """
         ...
 
-    async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
-        """If the lease is ours: store a short-lived error beside the value, free it, ring."""
+    async def fail(
+        self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
+    ) -> bool:
+        """If the lease is ours: free it, and store a short-lived error beside the value unless a
+        tombstone of another epoch stands; ring. False: nothing is stored.
+        """
         ...
 
     async def release(self, key: Key, token: bytes) -> bool:
@@ -206,6 +230,10 @@ class Codec(Protocol[T]):
         """A new object of the caller's own. Any exception means: not decodable, a miss."""
         ...
 
+    def shown(self, value: T) -> object:
+        """The answer as its caller sees it: what `Policy.should_store` and `lifetime` judge."""
+        ...
+
     def refused(self, payload: Payload) -> T:
         """A completion that failed its leader's validation, for this caller to parse itself.
 
@@ -222,6 +250,41 @@ class Codec(Protocol[T]):
         ...
 
 
+class StreamCodec(Protocol[T]):
+    """One caller's view of a stream; a chunk is opaque bytes to the cache."""
+
+    def encode(self, item: T) -> bytes:
+        """One item as a chunk; raises `Unstorable` if it has no stored form."""
+        ...
+
+    def decode(self, chunk: bytes) -> T:
+        """A new item of the caller's own. Any exception means: not decodable."""
+        ...
+
+    def pack(self, chunks: Sequence[bytes], times: Sequence[float]) -> Payload:
+        """A whole stream in its compact stored form; raises `Unstorable`.
+
+        times: for each chunk the seconds since the call began. Called in a thread if it is long.
+        """
+        ...
+
+    def unpack(self, payload: Payload) -> tuple[Sequence[bytes], Sequence[float]]:
+        """The chunks and times of a stored stream, as many as were packed and equal to them.
+
+        Raises `Undecodable`, also for what a call that did not stream has stored and no chunks can
+        be made of.
+        """
+        ...
+
+    def explain(self, error: BaseException) -> Failure:
+        """How far an error of the stream may travel, and in what words."""
+        ...
+
+    def rebuild(self, record: ErrorRecord) -> BaseException:
+        """The exception for a consumer in another process than the leader's."""
+        ...
+
+
 class Clock(Protocol):
     """Monotonic seconds; a test hands in one that it moves by hand."""
 
@@ -233,66 +296,4 @@ class MonotonicClock:
 
     __slots__ = ()
 
-    def now(self) -> float:
-        return time.monotonic()
-
-
-@dataclass(frozen=True, slots=True)
-class CallAnswered:
-    """A caller has its answer. `how`: l1, l2, led, coalesced_local, coalesced_remote, bypass."""
-
-    key: Key
-    how: str
-    seconds: float
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderCalled:
-    """The provider was called: how long it took and what class of error it raised, if any."""
-
-    key: Key
-    seconds: float
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CallUncached:
-    """A call or an answer went uncached; `reason` names what cannot be keyed or stored."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EntryUndecodable:
-    """Bytes at a key were refused and count as a miss."""
-
-    key: Key
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoreFaulted:
-    """A store operation failed or took too long."""
-
-    operation: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerChanged:
-    """The breaker around a store opened (calls go on without it) or closed again."""
-
-    open: bool
-    at: float = field(default_factory=time.time)
-
-
-Event = (
-    CallAnswered | ProviderCalled | CallUncached | EntryUndecodable | StoreFaulted | BreakerChanged
-)
-
-
-class Observer(Protocol):
-    """Hears what happens, in the event loop's thread: be quick. Its exceptions become warnings."""
-
-    def on_event(self, event: Event) -> None: ...
+    now = staticmethod(time.monotonic)  # twice as fast as a method: every watched hit asks it twice

@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-import msgspec
-
+from samecall._books import Books
 from samecall._calling import Till
-from samecall._entry import (
-    Entry,
-    Freshness,
-    Key,
-    Kind,
-    Payload,
-    freshness,
-    seal,
-)
-from samecall._errors import Unstorable
+from samecall._copies import Copies
+from samecall._entry import Entry, Freshness, Key, Kind, freshness
+from samecall._envelopes import PLAIN, Envelopes
+from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
 from samecall._flight import Flight, Flights, Phase
+from samecall._freshness import usable
+from samecall._generations import Generations
+from samecall._keeping import Keeper
+from samecall._leading import Leader
 from samecall._lease import Claim, ClaimState
+from samecall._look import Looks
 from samecall._memory import MemoryStore
-from samecall._outcome import (
-    COUNTED,
-    Counters,
-    Crashed,
-    Found,
-    Outcome,
-    Request,
-    Unstored,
-    ended,
-)
-from samecall._ports import (
-    SEEN_ANY,
-    SEEN_NOTHING,
-    CallAnswered,
-    Clock,
-    Event,
-    Reach,
-)
+from samecall._outcome import Counters, Found, Outcome, Request, ended
+from samecall._policy import Policy
+from samecall._ports import SEEN_ANY, SEEN_NOTHING, Clock, EntryUndecodable, Event
+from samecall._ports import Found as Bytes
+from samecall._prompting import Begun
+from samecall._refreshing import Refresher
+from samecall._reporter import Reporter
+from samecall._stream import Studio
+from samecall._trust import Trust
 
 __all__ = ["Room"]
 
-_ERRORS_KEPT = 256
-_Settle = Callable[[Claim], Coroutine[Any, Any, None]]
+_FRESH = Freshness.FRESH
+_BLIPS = 20  # looks, within one lease, for a store that is away
 
 
 @dataclass(slots=True, eq=False)
@@ -58,30 +44,64 @@ class Room:
 
     store: FailOpenStore
     l1: MemoryStore | None
-    l1_ttl: float
+    trust: Trust
     clock: Clock
     emit: Callable[[Event], None]
     counters: Counters
+    books: Books
+    reporter: Reporter | None
     bulkhead: asyncio.Semaphore
     report: Callable[[str], None]
-    observed: bool = False
     home: object = None
+    envelopes: Envelopes = PLAIN
+    copies: Copies = field(kw_only=True)
     flights: Flights[Outcome] = field(init=False)
     till: Till = field(init=False)
-    errors: OrderedDict[bytes, BaseException] = field(
-        default_factory=OrderedDict[bytes, BaseException]
-    )
+    keeper: Keeper = field(init=False)
+    leader: Leader = field(init=False)
+    generations: Generations = field(init=False)
+    refresher: Refresher = field(init=False)
+    studio: Studio = field(init=False)
+    looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
         self.flights = Flights[Outcome](ended, self.home)
-        self.till = Till(self.clock, self.emit, self.counters, self.report)
+        self.till = Till(self.clock, self.books, self.report)
+        self.generations = Generations(self.store, self.copies, self.clock, self.trust.generations)
+        self.refresher = Refresher(self.flights, self.fly, self.clock, self.counters, self.emit)
+        self.keeper = Keeper(
+            self.store, self.l1, self.trust, self.clock, self.counters, self.books, self.report,
+            self.envelopes, self.generations,
+        )  # fmt: skip
+        self.looks = Looks(self.flights, self.keeper, self.fly)
+        self.studio = Studio(self.store, self.emit, self.envelopes.seals)
+        self.leader = Leader(
+            self.till, self.keeper, self.flights, self.bulkhead, self.clock, self.studio
+        )
 
     # --- who flies -------------------------------------------------------------------------------
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
-        entry = self.look(request)
-        return self._landed(request) if entry is None else Found(entry, "l1")
+        entry = self.look(request.key, request.seen, request.policy)
+        if entry is not None:
+            return Found(entry, "l1")
+        return self._past(request) or self._landed(request)
+
+    def judge(self, request: Request, entry: Entry) -> bool:
+        """Whether a value answers this request as old as it is, though maybe stale by now.
+
+        One that does not may still be better than nothing, and is put by for that.
+        """
+        policy, now = request.policy, self.clock.now()
+        if freshness(entry, policy, now) is _FRESH:
+            return True
+        if usable(entry, policy, now, policy.stale_while_revalidate):
+            request.stale = True
+            return True
+        if usable(entry, policy, now, policy.stale_if_error):
+            request.spare = entry
+        return False
 
     def _landed(self, request: Request) -> Found | None:
         # an answer that is being stored is in this memory as much as one that is: nobody waits
@@ -93,16 +113,23 @@ class Room:
 
     async def board(self, request: Request) -> Outcome | None:
         """The outcome of the flight for this request, joined or started; None: `wait` is over."""
+        flight, owner = self.join(request)
+        outcome = await self.flights.wait(flight, request.policy.wait, owner=owner)
+        if not owner and request.spare is None and flight.about is not None:
+            request.spare = flight.about.spare
+        return outcome
+
+    def join(self, request: Request) -> tuple[Flight[Outcome], bool]:
+        """The flight for this request; whether it was started for it."""
         flight = self._joinable(request)
-        owner = flight is None
-        if flight is None:
-            flight = self.flights.start(
-                (request.key, request.seen),
-                request.key,
-                lambda flight: self.fly(flight, request),
-                abandon=request.policy.on_abandon == "abandon",
-            )
-        return await self.flights.wait(flight, request.policy.wait, owner=owner)
+        if flight is not None:
+            return flight, False
+        abandon = request.policy.on_abandon == "abandon"
+        slot, key = (request.key, request.seen), request.key
+        flight = self.flights.open(slot, key, abandon=abandon)
+        flight.about = request
+        self.looks.begin(flight, request)
+        return flight, True
 
     def _joinable(self, request: Request) -> Flight[Outcome] | None:
         flight = self.flights.find((request.key, request.seen))
@@ -123,178 +150,111 @@ class Room:
         return (
             isinstance(outcome, Found)
             and request.seen != SEEN_ANY
-            and freshness(outcome.entry, request.policy, self.clock.now()) is Freshness.FRESH
+            and freshness(outcome.entry, request.policy, self.clock.now()) is _FRESH
         )
 
-    async def fly(self, flight: Flight[Outcome], request: Request) -> None:
+    async def fly(
+        self, flight: Flight[Outcome], request: Request, begun: Begun | None = None
+    ) -> None:
         """Look again, ask the store once, then follow or lead."""
-        found = self.at_hand(request)
-        if found is not None:
-            flight.land(found)
-            return
+        # A store that is away has no word on a stream that some callers have begun to take: it may
+        # be back soon, and the stream still be running.
+        for _ in range(_BLIPS):
+            if not await self._away(flight, request, begun):
+                return
+            begun = None
+            await asyncio.sleep(request.policy.lease / _BLIPS)
+
+    async def _away(self, flight: Flight[Outcome], request: Request, begun: Begun | None) -> bool:
+        """One attempt; True if it came to nothing because the store is away."""
+        space = request.key.namespace
+        if begun is None:
+            found = self.at_hand(request)
+            if found is not None:
+                flight.land(found)
+                return False
+            request.fill = self.trust.begin(request.key)
+            self.generations.ahead(space, request.tags, request.policy)
+        else:
+            begun.taken = True
         claim = Claim(
             self.store, request.key, request.policy, request.seen, self.clock, self.emit,
-            lambda: flight.enter(Phase.FOLLOWING),
+            flight.follow, self.envelopes, partial(self._admits, request),
+            partial(self.trust.asks, request.fill), begun,
         )  # fmt: skip
         try:
             entry = await claim.resolve()
             if entry is not None:
-                self._keep(flight, request.key, entry)
-                flight.land(Found(entry, "coalesced_remote" if claim.waited else "l2"))
+                until = self.copies.end(space, ("", *entry.tags))
+                self.keeper.keep(flight, request, entry, until, request.era)
+                waited = claim.waited or flight.generation.begun
+                flight.land(Found(entry, "coalesced_remote" if waited else "l2"))
+            elif not flight.generation.serves(flight.callers):
+                # all were bound to a generation that has broken: nobody is left to lead for
+                return claim.state is ClaimState.ALONE and flight.callers > 0
             elif claim.state is ClaimState.ALONE:
-                await self._lead_alone(flight, request, claim)
+                await self.leader.lead_alone(flight, request, claim)
             else:
                 flight.enter(Phase.LEADING)
-                await self._lead(flight, request, claim)
+                await self.leader.lead(flight, request, claim)
+            return False
         finally:
+            self.trust.end(request.fill)
             await claim.close()
 
-    def look(self, request: Request) -> Entry | None:
+    async def _admits(self, request: Request, claim: Claim, entry: Entry) -> bool:
+        """Whether what the store has answers the flight of this request."""
+        # what was made while we waited is never too old, whatever `max_age` says
+        made = claim.waited or entry.kind is not Kind.VALUE
+        spare = request.spare
+        taken = made or self.judge(request, entry)
+        if not taken and request.spare is spare:
+            return False
+        request.era = self.copies.era
+        current, claim.compared = claim.compared, None
+        if current is None:
+            current = await self.generations.are(request.key, entry, request.policy)
+        if not current:
+            request.spare, request.stale = spare, False
+        return taken and current
+
+    def look(self, key: Key, seen: bytes, policy: Policy) -> Entry | None:
         """A fresh entry from L1, unless this caller has refused what is there."""
-        if self.l1 is None or request.seen != SEEN_NOTHING:
+        if self.l1 is None or seen != SEEN_NOTHING:
             return None
-        entry = self.l1.look(request.key)
-        if (
-            entry is None
-            or freshness(entry, request.policy, self.clock.now()) is not Freshness.FRESH
-        ):
+        entry = self.l1.look(key)
+        if entry is None or freshness(entry, policy, self.clock.now()) is not _FRESH:
             return None
         return entry
 
-    # --- who leads -------------------------------------------------------------------------------
+    def _past(self, request: Request) -> Found | None:
+        """A stale entry from L1 that will do."""
+        if self.l1 is None or request.seen != SEEN_NOTHING or not request.policy.spare_for:
+            return None
+        entry = self.l1.look(request.key)
+        return Found(entry, "l1") if entry is not None and self.judge(request, entry) else None
 
-    async def _lead_alone(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
-        other = self.flights.leader(request.key)
-        if other is not None:  # begun under another slot; without a store only we two can agree
-            outcome = await self.flights.wait(other, None)
-            if outcome is not None:
-                flight.land(outcome)
-            return
-        flight.enter(Phase.ALONE)
-        await self._lead(flight, request, claim)
-
-    async def _lead(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
-        async with claim.renewed():
-            settle = await self._call(flight, request, claim.stamp)
-            if settle is not None:
-                await settle(claim)
-
-    async def _call(
-        self, flight: Flight[Outcome], request: Request, stamp: bytes
-    ) -> _Settle | None:
-        """Call, and land; what is left to do is to tell the store."""
-        # a call made inside another's call has its place: it must not wait for a second one
-        bounded = flight.phase is Phase.ALONE and not flight.nested
-        async with self.bulkhead if bounded else nullcontext():
-            began = self.clock.now()
-            try:
-                value = await self.till.pay(request)
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                # the call cancelled itself: that is its caller's affair and nobody else's
-                crashed = self.till.crashed(request, error)
-            except BaseException as error:  # noqa: BLE001 - its owner gets it
-                crashed = self.till.crashed(request, error)
-            else:
-                self.till.paid(request, began, None)
-                return self._answer(flight, request, value, stamp, self.clock.now() - began)
-        self.till.paid(request, began, crashed.failure.record.class_name)
-        return self._crash(flight, request, crashed, stamp)
-
-    # --- what becomes of it ----------------------------------------------------------------------
-
-    def _answer(
-        self, flight: Flight[Outcome], request: Request, value: Any, stamp: bytes, cost: float
-    ) -> _Settle | None:
-        policy, now = request.policy, self.clock.now()
-        ttl = policy.ttl * (1 - policy.ttl_jitter * random.random())  # noqa: S311 - no secret
+    async def find(
+        self, key: Key, policy: Policy, found: Bytes | None, window: float = 0.0
+    ) -> Entry | None:
+        """The value in what the store has at `key`, stale for `window` seconds at the most."""
+        if found is None:
+            return None
+        now = self.clock.now()
         try:
-            payload = request.codec.encode(value)
-            entry, data = seal(request.key, Kind.VALUE, payload, stamp, ttl, cost, now)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
-            flight.land(Unstored(value, request))
-            unnamed = "" if isinstance(error, Unstorable) else f"{type(error).__name__}: "
-            self.report(f"{unnamed}{error}")
+            entry = self.envelopes.read(key, found.data, left=found.left, now=now)
+        except Undecodable as error:
+            self.emit(EntryUndecodable(key, str(error)))
             return None
-        found = Found(entry, "coalesced_local", request, value)
-        if len(data) > policy.max_entry:
-            flight.land(found)
-            self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
+        if entry.kind is not Kind.VALUE or not usable(entry, policy, now, window):
             return None
-        self._keep(flight, request.key, entry)
-        flight.land(found)
-        return lambda claim: self._commit(flight, claim, data, ttl)
-
-    async def _commit(self, flight: Flight[Outcome], claim: Claim, data: bytes, ttl: float) -> None:
-        if flight.detached:
-            return
-        try:
-            stored = await claim.commit(data, ttl)
-        finally:  # also where the loop ends meanwhile
-            self.counters.stored += claim.stored is True
-        if stored is False and self.l1 is not None and self.l1 is not self.store.store:
-            self.l1.drop(claim.key)  # forgotten elsewhere, or another generation is there
-
-    def _crash(
-        self, flight: Flight[Outcome], request: Request, crashed: Crashed, stamp: bytes
-    ) -> _Settle | None:
-        failure, policy = crashed.failure, request.policy
-        if failure.reach is not Reach.FLEET or policy.error_ttl == 0:
-            flight.land(crashed)
-            return None
-        ttl = max(policy.error_ttl, min(failure.record.retry_after or 0.0, policy.retry_after_cap))
-        try:
-            if failure.completion is not None:
-                kind, payload, ttl = Kind.REFUSED, failure.completion, policy.error_ttl
-            else:
-                kind, payload = Kind.ERROR, Payload("error", msgspec.msgpack.encode(failure.record))
-            entry, data = seal(request.key, kind, payload, stamp, ttl, 0.0, self.clock.now())
-        except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
-            flight.land(crashed)
-            self.report(f"{crashed.failure.record.class_name} cannot be shared: {fault}")
-            return None
-        self._remember(entry.stamp, crashed.told, ttl)
-        flight.land(crashed)
-        return lambda claim: claim.fail(data, ttl)
-
-    def _keep(self, flight: Flight[Outcome], key: Key, entry: Entry) -> None:
-        if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:
-            return
-        if flight.detached:
-            return
-        self.l1.keep(key, entry, entry.size, self.clock.now() + self.l1_ttl)
-        if flight.detached:  # looked at again: another thread may have forgotten just now
-            self.l1.drop(key)
-
-    def _remember(self, stamp: bytes, error: BaseException, ttl: float) -> None:
-        # who asks again in this process within the error window gets the provider's own exception
-        self.errors[stamp] = error
-        if len(self.errors) > _ERRORS_KEPT:
-            self.errors.popitem(last=False)
-        asyncio.get_running_loop().call_later(ttl + 1.0, self.errors.pop, stamp, None)
-
-    # --- what is counted -------------------------------------------------------------------------
-
-    def answered(self, request: Request, answer: object) -> object:
-        """Count one answered call, and hand its answer on."""
-        name = COUNTED[request.how]
-        setattr(self.counters, name, getattr(self.counters, name) + 1)
-        if self.observed:
-            self._observe(request, None)
-        return answer
-
-    def failed(self, request: Request, error: BaseException) -> None:
-        """Count one call that ends with an exception, its cancellation included."""
-        self.counters.errors += 1
-        if self.observed:
-            self._observe(request, type(error).__name__)
-
-    def _observe(self, request: Request, error: str | None) -> None:
-        self.emit(CallAnswered(request.key, request.how, self.clock.now() - request.began, error))
+        return entry if await self.generations.are(key, entry, policy) else None
 
     async def aclose(self, grace: float) -> None:
         """Let answers be stored, release what is open, close the store."""
         await self.flights.aclose(grace)
+        await self.generations.aclose()
+        await self.studio.aclose()
+        if self.reporter is not None:
+            await self.reporter.aclose()
         await self.store.aclose(grace)

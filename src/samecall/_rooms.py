@@ -8,15 +8,21 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 import msgspec
 
+from samecall._arguments import check_observers, knowing
+from samecall._books import Books
+from samecall._copies import Copies
+from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import SamecallWarning
+from samecall._events import HearsHits, hears_hits
 from samecall._failopen import FailOpenStore
+from samecall._flight import Flight
 from samecall._memory import MemoryStore
-from samecall._outcome import Counters
+from samecall._outcome import Counters, Outcome
 from samecall._policy import Policy
 from samecall._ports import (
     CallUncached,
@@ -27,7 +33,11 @@ from samecall._ports import (
     Observer,
     StoreFaulted,
 )
+from samecall._report import Report
+from samecall._reporter import Reporter, Worker, added, board_of
 from samecall._room import Room
+from samecall._tally import Tally
+from samecall._trust import UNTRACKED, Trust
 
 __all__ = ["Rooms", "Statistics"]
 
@@ -42,8 +52,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     process), `led` (its own call answered), or `errors` (it ended with an exception, whose ever,
     its cancellation included). `provider_calls` are those handed to the provider (reasks inside
     one call are not told apart); a call whose callers have all gone is among them and in no
-    other count. `uncached` counts what could not be keyed or stored;
-    `streams` the streaming calls that passed through. `flights` and `callers_waiting` are now.
+    other count. `uncached` counts what could not be keyed or stored, `unwanted` what the policy
+    did not want stored; `stale` the answers given although stale, `refreshes` the calls begun in
+    the background to renew an answer, `refresh_errors` those of them that did not;
+    `streams` those of the calls that asked for a stream. `flights` and `callers_waiting` are now.
     """
 
     calls: int = 0
@@ -57,6 +69,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     provider_errors: int = 0
     stored: int = 0
     uncached: int = 0
+    unwanted: int = 0
+    stale: int = 0
+    refreshes: int = 0
+    refresh_errors: int = 0
     streams: int = 0
     undecodable: int = 0
     store_faults: int = 0
@@ -76,6 +92,9 @@ class Rooms:
     clock: Clock
     observers: Sequence[Observer]
     borrowed: bool = False
+    namespace: str = "default"
+    reports: bool = True
+    envelopes: Envelopes = PLAIN
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _rooms: dict[asyncio.AbstractEventLoop, Room] = field(
         default_factory=dict[asyncio.AbstractEventLoop, Room]
@@ -85,10 +104,32 @@ class Rooms:
         default_factory=dict[asyncio.AbstractEventLoop, Counters]
     )
     _past: Counters = field(default_factory=Counters)
+    _tallies: dict[asyncio.AbstractEventLoop, Tally] = field(
+        default_factory=dict[asyncio.AbstractEventLoop, Tally]
+    )
+    _past_tally: Tally = field(default_factory=Tally)
+    _worker: Worker | None = None
+    copies: Copies = field(init=False)
+    _hears: tuple[tuple[Observer, Callable[[Event], None]], ...] = ()
+    _hits: tuple[HearsHits, ...] = ()
     _warned: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
+        knowing(self.clock, "now", "clock")
+        self.observers = check_observers(self.observers)
+        hits = [hears_hits(observer) for observer in self.observers]
+        self._hits = tuple(hit for hit in hits if hit is not None) if all(hits) else ()
+        self._hears = tuple((observer, observer.on_event) for observer in self.observers)
+        # a store of this cache alone is changed by nobody else
+        trusted = float("inf") if self.where == "memory://" else min(self.l1_ttl, UNTRACKED)
+        self.copies = Copies(self.clock, trusted, self._outdate)
+        if self.l1 is not None:
+            self.l1.admits = self.copies.admits
         _all.add(self)
+
+    def _outdate(self) -> None:
+        if self.l1 is not None:
+            self.l1.era += 1
 
     def here(self) -> Room:
         """The room of the running event loop."""
@@ -101,34 +142,76 @@ class Rooms:
             for old in [old for old in self._counters if old.is_closed()]:
                 self._rooms.pop(old, None)
                 self._past = _sum((self._past, self._counters.pop(old)))
+                if old in self._tallies:
+                    self._past_tally = added((self._past_tally, self._tallies.pop(old)))
             counters = self._counters.setdefault(loop, Counters())
 
         def emit(event: Event) -> None:
-            counters.store_faults += isinstance(event, StoreFaulted)
-            counters.undecodable += isinstance(event, EntryUndecodable)
+            kind = type(event)
+            if kind is StoreFaulted:
+                counters.store_faults += 1
+            elif kind is EntryUndecodable:
+                counters.undecodable += 1
             self.tell(event)
 
+        store = FailOpenStore(self.open(), emit, self.where, borrowed=self.borrowed)
+        books = Books(
+            self.clock, emit, self.tell, counters, observed=bool(self.observers), hits=self._hits
+        )
+        reporter = self._reporter(loop, store, books)
         room = Room(
-            store=FailOpenStore(self.open(), emit, self.where, borrowed=self.borrowed),
+            store=store,
             l1=self.l1,
-            l1_ttl=self.l1_ttl,
+            trust=Trust(self.l1, self.l1_ttl, store.store, self.copies.take_back),
             clock=self.clock,
             emit=emit,
             counters=counters,
+            books=books,
+            reporter=reporter,
             bulkhead=asyncio.Semaphore(self.policy.bulkhead),
             report=self.report_uncached,
-            observed=bool(self.observers),
             home=self,
+            envelopes=self.envelopes,
+            copies=self.copies,
         )
         with self._lock:
             self._rooms[loop] = room
+        room.trust.watch(self.namespace)
         return room
+
+    def _reporter(
+        self, loop: asyncio.AbstractEventLoop, store: FailOpenStore, books: Books
+    ) -> Reporter | None:
+        if not self.reports or board_of(store.store) is None:
+            return None
+        with self._lock:
+            if self._worker is None:
+                self._worker = Worker()
+            books.tally = self._tallies.setdefault(loop, Tally())
+            worker = self._worker
+
+        def report() -> Report:
+            if books.tally is not None:
+                books.tally.fold()
+            with self._lock:
+                counters = _sum((self._past, *self._counters.values()))
+                tallies = (self._past_tally, *self._tallies.values())
+            return worker.report(counters, tallies)
+
+        def quiet() -> None:
+            books.quiet = True
+
+        reporter = Reporter(
+            store, self.namespace, worker.name, report, quiet, books.emit, self.policy.op_timeout
+        )
+        books.changed = reporter.wake
+        return reporter
 
     def tell(self, event: Event) -> None:
         """Hand an event to the observers; what they raise becomes a warning."""
-        for observer in self.observers:
+        for observer, hear in self._hears:
             try:
-                observer.on_event(event)
+                hear(event)
             except Exception as error:  # noqa: BLE001 - an observer must never cost an answer
                 _warn(f"observer {type(observer).__name__} raised {type(error).__name__}")
 
@@ -140,10 +223,10 @@ class Rooms:
             self._warned.add(reason)
             _warn(f"not cached: {reason}")
 
-    def detach(self, keys: Callable[[Hashable], bool]) -> None:
-        """Flights of these keys keep nothing from now on, in every loop of this process."""
+    def detach(self, mine: Callable[[Flight[Outcome]], bool]) -> None:
+        """These flights keep nothing from now on, in every loop of this process."""
         for room in self:
-            room.flights.detach(keys)
+            room.flights.detach(mine)
 
     def __iter__(self) -> Iterator[Room]:
         with self._lock:
@@ -171,7 +254,9 @@ class Rooms:
         """The child shares the parent's sockets and selectors: leave them alone, for ever."""
         self._left.append(self._rooms)
         self._lock = threading.Lock()  # a thread that is not here may have held the old one
+        self.copies.after_fork()
         self._rooms, self._counters, self._past = {}, {}, Counters()
+        self._tallies, self._past_tally, self._worker = {}, Tally(), None
 
 
 def _sum(counters: Iterable[Counters]) -> Counters:

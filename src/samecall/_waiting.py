@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from samecall._entry import Key
-from samecall._ports import Bell, LeaseStore, Wait
+from samecall._ports import Wait
 
-__all__ = ["BoundBell", "DeafBell", "Renewals", "patience", "subscribe"]
+__all__ = ["Renewals", "consume", "patience", "swallow"]
 
 T = TypeVar("T")
 _SLICES = 8
@@ -46,51 +45,6 @@ async def patience(task: asyncio.Future[T], seconds: float) -> bool:
     return task.done()
 
 
-class DeafBell:
-    """A bell without a store behind it: it only lets time pass."""
-
-    async def wait(self, timeout: float) -> bytes | None:
-        """Nobody rings."""
-        await asyncio.sleep(timeout)
-        return None
-
-
-class BoundBell:
-    """A bell that neither raises nor hangs, whatever the store's own does."""
-
-    def __init__(self, bell: Bell, fault: Callable[[str], None], grace: float) -> None:
-        self._bell = bell
-        self._fault = fault
-        self._grace = grace
-
-    async def wait(self, timeout: float) -> bytes | None:
-        """The next message, or None; a bell that breaks is deaf from then on."""
-        try:
-            async with asyncio.timeout(timeout + self._grace):
-                return await self._bell.wait(timeout)
-        except TimeoutError:  # it hangs, or the loop was busy: look again in both cases
-            return None
-        except Exception as error:  # noqa: BLE001 - the key is the truth: look again when the time is up
-            self._fault(f"{type(error).__name__}: {error}")
-            self._bell = DeafBell()
-            return await self._bell.wait(timeout)
-
-
-async def subscribe(
-    store: LeaseStore, key: Key, bell: asyncio.Future[Bell], leave: asyncio.Event
-) -> None:
-    """Listen until `leave` is set; `bell` gets the bell, or what kept us from it."""
-    try:
-        async with store.listen(key) as heard:
-            if not bell.done():
-                bell.set_result(heard)
-                await leave.wait()
-    except Exception as error:
-        if bell.done():
-            raise
-        bell.set_exception(error)
-
-
 class Renewals:
     """When the lease that we wait for last showed a sign of life.
 
@@ -111,3 +65,14 @@ class Renewals:
             self._token, self._ends, self._sign = wait.token, ends, now
         self._ends = min(self._ends, ends)
         return asked - self._sign
+
+
+def swallow(done: asyncio.Future[Any]) -> None:
+    """An error of `done` that nobody else looks at is no complaint."""
+    if not done.cancelled():
+        done.exception()
+
+
+async def consume(late: Callable[[T], Awaitable[None]], reply: T) -> None:
+    """Hand on a reply that came late."""
+    await late(reply)

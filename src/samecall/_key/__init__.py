@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import weakref
 from hashlib import blake2b
-from typing import Any, cast
-
-from pydantic import BaseModel, TypeAdapter
+from typing import TYPE_CHECKING, Any, cast
 
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
-from samecall._key.canonical import canonical
+from samecall._key.canonical import canonical, plain_form
+from samecall._key.odd import path_of
 
-__all__ = ["DIGEST_SIZE", "digest_of", "key_from", "schema_digest"]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+__all__ = [
+    "DIGEST_SIZE",
+    "digest_of",
+    "digest_of_form",
+    "key_from",
+    "path_of",
+    "plain_form",
+    "schema_digest",
+    "variant_of",
+]
 
 DIGEST_SIZE = 32
 """Bytes in a digest."""
-_SCHEME = b"samecall-key-1"
+_SCHEME = b"samecall-key-2"
 """BLAKE2b's personalisation: another number is another scheme, and shares no digest with this."""
 _SECRET_SIZE = 64
 
@@ -27,7 +38,11 @@ def digest_of(parts: object, *, secret: bytes | None = None) -> bytes:
     With a `secret` (any number of bytes from 1, the fleet shares it) nobody without it can test
     guesses of a prompt. Raises `Unkeyable` with the path of an argument that has no form.
     """
-    form = canonical(parts)
+    return digest_of_form(canonical(parts), secret)
+
+
+def digest_of_form(form: bytes, secret: bytes | None = None) -> bytes:
+    """The digest of a canonical form."""
     if secret is None:
         return blake2b(form, digest_size=DIGEST_SIZE, person=_SCHEME).digest()
     if not secret:
@@ -104,11 +119,15 @@ def _json_schema(model_class: Any) -> dict[str, Any]:
     if _is_model(model_class):
         schema: dict[str, Any] = model_class.model_json_schema()
         return schema
+    from pydantic import TypeAdapter  # here: it takes longer to import than all of this package
+
     adapter: TypeAdapter[Any] = TypeAdapter(model_class)
     return adapter.json_schema()
 
 
 def _is_model(model_class: Any) -> bool:
+    from pydantic import BaseModel
+
     return isinstance(model_class, type) and issubclass(model_class, BaseModel)
 
 
@@ -127,3 +146,11 @@ def _pairs(key: str, value: Any) -> Any:
     if key == "properties" and isinstance(value, dict):
         return [[name, item] for name, item in cast("dict[str, Any]", value).items()]
     return value
+
+
+def variant_of(key: Key, number: int) -> Key:
+    """The key of one of several answers to a call; the first one's is the call's own."""
+    if number == 0:
+        return key
+    digest = blake2b(b"variant %d" % number, key=key.digest, digest_size=32).digest()
+    return Key(digest, key.namespace)

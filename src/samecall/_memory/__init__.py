@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import threading
-import weakref
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from samecall._entry import STAMP_END, STAMP_START, Entry, Key
-from samecall._memory.bells import Belfry
-from samecall._memory.shelf import Item, Shelf
+from samecall._bells import Belfry
+from samecall._entry import STAMP_END, STAMP_START, Key
+from samecall._memory.board import MemoryBoard
+from samecall._memory.forks import refresh_in_child
+from samecall._memory.generations import Tagged
+from samecall._memory.leases import Leases
+from samecall._memory.near import Near
+from samecall._memory.reels import Reels
+from samecall._memory.shelf import Item
+from samecall._news import news
 from samecall._ports import (
+    EPOCH_NONE,
+    EPOCH_UNTOLD,
     SEEN_ANY,
     SEEN_NOTHING,
     Acquired,
@@ -25,11 +34,10 @@ from samecall._ports import (
     Wait,
 )
 
-__all__ = ["RIDES", "MemoryStatistics", "MemoryStore"]
+__all__ = ["MemoryStatistics", "MemoryStore"]
 
-RIDES = 16 * 1024
-"""Bytes up to which an entry rides in the message of its commit."""
-_SWEEP_FROM = 1_024
+_WALKED = 100
+"""Entries of a walk between two turns for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,76 +51,29 @@ class MemoryStatistics:
     listeners: int
 
 
-@dataclass(slots=True)
-class _Lease:
-    token: bytes
-    ends: float
-
-
-class MemoryStore:
+class MemoryStore(Near, Tagged, MemoryBoard, Reels):
     """Holds up to `entries` entries of up to `bytes` bytes together; the least used leaves first.
 
     May be shared between caches, threads and event loops. The methods `look`, `keep`, `drop` and
     `drop_namespace` are for an L1; the rest is the `LeaseStore`, over the same entries. Its
-    async methods never wait.
+    async methods never wait, but `walk` gives way to others.
     """
 
     def __init__(
-        self,
-        entries: int = 10_000,
-        bytes: int = 64 * 2**20,
-        clock: Clock | None = None,
+        self, entries: int = 10_000, bytes: int = 64 * 2**20, clock: Clock | None = None
     ) -> None:
-        self._now = (clock or MonotonicClock()).now
-        self._lock = threading.Lock()
-        self._values = Shelf(entries, bytes)
-        self._errors = Shelf(entries, bytes)
-        self._leases: dict[Key, _Lease] = {}
-        self._tombstones: dict[Key, float] = {}
-        self._sweep_at = _SWEEP_FROM
+        Near.__init__(self, entries, bytes, (clock or MonotonicClock()).now)
+        Tagged.__init__(self, entries)
+        MemoryBoard.__init__(self)
+        self._leases = Leases()
         self._bells = Belfry()
-        _stores.add(self)
-
-    # --- L1 -----------------------------------------------------------------------------------
-
-    def look(self, key: Key) -> Entry | None:
-        """The decoded entry at `key`, `born` on this store's clock; never one past its life."""
-        now = self._now()
-        with self._lock:
-            item = self._values.find(key, now)
-            return None if item is None else item.entry(key, now)
-
-    def keep(self, key: Key, entry: Entry, data_size: int, until: float) -> None:
-        """Hold `entry`, which counts `data_size` bytes, up to `until` or the end of its life.
-
-        `until` and `entry.born` are on this store's clock. An entry that is here already
-        (known by its stamp) is not held shorter than it was.
-        """
-        ends = min(until, entry.born + entry.kept_for)
-        now = self._now()
-        with self._lock:
-            item = self._values.find(key, now)
-            if item is not None and item.stamp == entry.stamp:
-                item.remember(entry, ends)
-            elif now < ends:
-                self._values.put(key, Item(None, entry, data_size, ends))
-
-    def drop(self, key: Key) -> bool:
-        """Let go of the value at `key`, and of nothing else; whether there was one."""
-        with self._lock:
-            return self._values.drop(key)
-
-    def drop_namespace(self, namespace: str) -> int:
-        """Let go of all values and errors of a namespace; how many values there were."""
-        now = self._now()
-        with self._lock:
-            self._errors.drop_namespace(namespace, now)
-            return self._values.drop_namespace(namespace, now)
+        Reels.__init__(self, self._now)
+        refresh_in_child(self)
 
     def statistics(self) -> MemoryStatistics:
         """What is here now."""
         with self._lock:
-            self._sweep(self._now())
+            self._leases.sweep(self._now())
             return MemoryStatistics(
                 entries=len(self._values),
                 bytes=self._values.bytes,
@@ -142,14 +103,29 @@ class MemoryStore:
         with self._lock:
             self._values.drop(key)
             self._errors.drop(key)
-            self._leases.pop(key, None)
-            self._tombstones[key] = max(self._tombstones.get(key, now), now + tombstone)
-            self._sweep_if_grown(now)
+            held = self._leases.held(key, now)
+            self._leases.bury(key, tombstone, now)
+        if held is not None:
+            self.unwind(key, held.token)
         self._bells.ring(key, b"")
 
     async def clear(self, namespace: str) -> int:
         """Delete all entries of a namespace; how many values there were."""
         return self.drop_namespace(namespace)
+
+    async def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
+        """The values of a namespace; none counts as used for it."""
+        with self._lock:
+            keys = self._values.keys_of(namespace)
+        for number, key in enumerate(keys):
+            if number % _WALKED == 0:
+                await asyncio.sleep(0)
+            now = self._now()
+            with self._lock:
+                item = self._values.peek(key, now)
+                found = None if item is None else Found(item.data(key), item.left(now))
+            if found is not None:
+                yield key, found
 
     async def ping(self) -> None:
         """Return: this store is always there."""
@@ -170,44 +146,64 @@ class MemoryStore:
             if error is not None and seen != SEEN_ANY:
                 return Failed(error.data(key), error.left(now))
             stamp = item.stamp if item is not None else SEEN_NOTHING
-            held = self._lease(key, now)
+            held = self._leases.held(key, now)
             if held is not None and held.token != token:
                 return Wait(held.token, held.ends - now, stamp)
-            self._leases[key] = _Lease(token, now + lease)
-            self._sweep_if_grown(now)
-            return Lead(stamp)
+            self._leases.take(key, token, now + lease, now)
+            return Lead(stamp, self._leases.epoch(key, now))
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         """Lengthen an own lease to `lease` seconds; False if it is lost."""
         now = self._now()
         with self._lock:
-            held = self._lease(key, now)
+            held = self._leases.held(key, now)
             if held is None or held.token != token:
                 return False
             held.ends = now + lease
             return True
 
-    async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
-        """Store the value if the lease is ours, or if nobody leads and nothing has changed."""
+    def came_late(self, key: Key, token: bytes, epoch: bytes) -> bool:
+        """Whether an own lease is younger than a `forget` since `epoch`; it is freed then."""
         now = self._now()
         with self._lock:
-            held = self._lease(key, now)
-            if held is None or held.token != token:
-                item = self._values.find(key, now)
-                stamp = item.stamp if item is not None else SEEN_NOTHING
-                if stamp == data[STAMP_START:STAMP_END] and stamp != SEEN_NOTHING:
-                    return True  # sent twice: it is here already
-                if held is not None or stamp != seen or self._tombstones.get(key, now) > now:
-                    return False
-            self._values.put(key, Item(data, None, len(data), now + ttl))
-            self._errors.drop(key)
-            self._leases.pop(key, None)
-        self._bells.ring(key, data if len(data) <= RIDES else b"")
-        return True
+            held = self._leases.held(key, now)
+            late = held is not None and held.token == token
+            late = late and self._leases.forgotten(key, epoch, now)
+            if late:
+                self._leases.free(key)
+        return late
 
-    async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
-        """If the lease is ours: store a short-lived error beside the value, free it, ring."""
-        return self._end(key, token, data, ttl)
+    async def commit(
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        data: bytes,
+        ttl: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> bool:
+        """Store the value if the lease is ours, or if nobody leads and nothing has changed; and no
+        `forget` came since `epoch`.
+        """
+        now = self._now()
+        with self._lock:
+            held = self._leases.held(key, now)
+            ours = held is not None and held.token == token
+            answer = self._known(key, token, seen, data[STAMP_START:STAMP_END], epoch, now)
+            if answer is None:
+                self._values.put(key, Item(data, None, len(data), now + ttl))
+                self._errors.drop(key)
+            if answer is None or ours:
+                self._leases.free(key)
+        if answer is None or ours:
+            self._bells.ring(key, news(data, self._bells.heard(key)) if answer is None else b"")
+        return answer is not False
+
+    async def fail(
+        self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
+    ) -> bool:
+        """If the lease is ours: free it, ring, keep an error unless forgotten since `epoch`."""
+        return self._end(key, token, data, ttl, epoch)
 
     async def release(self, key: Key, token: bytes) -> bool:
         """If the lease is ours: free it and ring. Safe for a token that never led."""
@@ -219,42 +215,43 @@ class MemoryStore:
 
     # --- within -------------------------------------------------------------------------------
 
-    def _end(self, key: Key, token: bytes, error: bytes | None, ttl: float) -> bool:
+    def _known(
+        self, key: Key, token: bytes, seen: bytes, own: bytes, epoch: bytes, now: float
+    ) -> bool | None:
+        """What COMMIT answers without storing; None: it stores."""
+        held = self._leases.held(key, now)
+        ours = held is not None and held.token == token
+        if not ours or epoch == EPOCH_UNTOLD:
+            item = self._values.find(key, now)
+            stamp = item.stamp if item is not None else SEEN_NOTHING
+            if stamp == own and stamp != SEEN_NOTHING:
+                return True  # sent twice: it is here already
+            if stamp != seen or (held is not None and not ours):
+                return False
+        return False if self._leases.forgotten(key, epoch, now) else None
+
+    def _end(
+        self, key: Key, token: bytes, error: bytes | None, ttl: float, epoch: bytes = EPOCH_NONE
+    ) -> bool:
         now = self._now()
         with self._lock:
-            held = self._lease(key, now)
+            held = self._leases.held(key, now)
             if held is None or held.token != token:
                 return False
-            if error is not None:
+            forgotten = error is not None and self._leases.forgotten(key, epoch, now)
+            if error is not None and not forgotten:
                 self._errors.put(key, Item(error, None, len(error), now + ttl))
-            del self._leases[key]
+            self._leases.free(key)
         self._bells.ring(key, b"")
-        return True
-
-    def _lease(self, key: Key, now: float) -> _Lease | None:
-        """The living lease of a key."""
-        held = self._leases.get(key)
-        if held is not None and now >= held.ends:
-            del self._leases[key]
-            return None
-        return held
-
-    def _sweep_if_grown(self, now: float) -> None:
-        """Leases and tombstones of dead flights go when the tables have doubled since last time."""
-        if len(self._leases) + len(self._tombstones) > self._sweep_at:
-            self._sweep(now)
-            left = len(self._leases) + len(self._tombstones)
-            self._sweep_at = max(_SWEEP_FROM, 2 * left)
-
-    def _sweep(self, now: float) -> None:
-        self._leases = {key: held for key, held in self._leases.items() if now < held.ends}
-        self._tombstones = {key: ends for key, ends in self._tombstones.items() if now < ends}
+        return not forgotten
 
     def after_fork(self) -> None:
         """The child has the entries; locks, leases and listeners belong to the parent's threads."""
+        Tagged.after_fork(self)
         self._lock = threading.Lock()
-        self._leases = {}
+        self._leases.free_all()
         self._bells.forget_all()
+        Reels.after_fork(self)
         self._values.recount()
         self._errors.recount()
 
@@ -262,15 +259,3 @@ class MemoryStore:
 def _takes(seen: bytes, stamp: bytes) -> bool:
     """Whether a caller that saw `seen` takes a value with this stamp."""
     return seen == SEEN_NOTHING or seen not in (SEEN_ANY, stamp)
-
-
-_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
-
-
-def _refresh_stores() -> None:
-    for store in tuple(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_refresh_stores)

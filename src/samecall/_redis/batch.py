@@ -14,91 +14,16 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from samecall._errors import StoreError, StoreRefused
+from samecall._prompt import Ending, Told
+from samecall._redis.jobs import Group, Job
 from samecall._redis.link import Command, Link, LinkLost, Unconnected
 from samecall._redis.scripts import Script
 
-__all__ = ["Job", "Lane"]
+__all__ = ["Lane"]
 
 _JOBS = 1024
 _BYTES = 4 * 2**20
 _LATER = [b"M"]
-
-
-class Job:
-    """One key's part of a script (or, without a script, a whole command in `args`).
-
-    Every script may be sent twice, so a lost reply is asked for again. One that must `settle`
-    something goes out even if its caller has gone and the lane's task is cancelled.
-    """
-
-    __slots__ = ("args", "asking", "future", "keys", "resent", "script", "settles")
-
-    def __init__(
-        self,
-        script: Script | None,
-        keys: tuple[str, ...],
-        args: Command,
-        *,
-        settles: bool,
-    ) -> None:
-        self.script = script
-        self.keys = keys
-        self.args = args
-        self.settles = settles
-        self.resent = False
-        self.asking = False  # a cluster's node sent it here and keeps the slot (ASK)
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def answer(self, reply: object) -> None:
-        if not self.future.done():
-            self.future.set_result(reply)
-
-    def fail(self, error: StoreError) -> None:
-        if not self.future.done():
-            self.future.set_exception(type(error)(*error.args))  # a traceback of each one's own
-
-
-class _Group:
-    """Jobs that share one command."""
-
-    __slots__ = ("jobs", "nonce", "script")
-
-    def __init__(self, job: Job, nonce: int) -> None:
-        self.script = job.script
-        self.jobs = [job]
-        self.nonce = nonce
-
-    @property
-    def asking(self) -> bool:
-        return self.jobs[0].asking
-
-    def takes(self, job: Job) -> bool:
-        script = self.script
-        return script is not None and script is job.script and len(self.jobs) < script.merge
-
-    def command(self, *, whole: bool = False) -> Command:
-        script = self.script
-        if script is None:
-            return self.jobs[0].args
-        how = (b"EVAL", script.source) if whole else (b"EVALSHA", script.sha)
-        keys = [name for job in self.jobs for name in job.keys]
-        args = [arg for job in self.jobs for arg in job.args]
-        return (*how, len(keys), *keys, self.nonce, *script.head, *args)
-
-    def replies(self, reply: Any) -> list[Any] | StoreError:
-        """One reply per job, or what is wrong with them all."""
-        if isinstance(reply, Exception):
-            return StoreError(f"Redis answered: {reply}")
-        if self.script is None:
-            return [reply]
-        # the nonce proves that this is the answer to this command and to no other
-        match reply:
-            case [nonce, *answers] if nonce == b"%d" % self.nonce:
-                if len(answers) == len(self.jobs):
-                    return answers
-            case _:
-                pass
-        return LinkLost(f"Redis gave no answer to {self.script.name}: {reply!r:.80}")
 
 
 class Lane:
@@ -133,11 +58,13 @@ class Lane:
         args: Command,
         *,
         settles: bool = False,
+        read: Callable[[Any], Any] | None = None,
+        told: Told | None = None,
     ) -> asyncio.Future[Any]:
         """Queue one job for the next batch; the future has its reply or a `StoreError`."""
-        job = Job(script, keys, args, settles=settles)
-        self.put(job)
-        return job.future
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.put(Job(script, keys, args, future, settles=settles, read=read, told=told))
+        return future
 
     def put(self, job: Job) -> None:
         """Queue a job that is there already; `StoreError` if the lane is closed."""
@@ -173,12 +100,13 @@ class Lane:
         self._task = None
         flying, self._flying = self._flying, []
         for job in reversed(flying):
-            if job.settles and not job.resent and not job.future.done():
+            if job.settles and not job.resent and not job.reply.done():
                 job.resent = True
                 self._queue.appendleft(job)
             else:
-                job.fail(StoreError(f"the lane was ended: {error or 'its loop is closing'}"))
-        if any(not job.future.done() for job in self._queue):
+                why = Ending("its loop is closing") if error is None else StoreError(f"{error}")
+                job.fail(why)
+        if any(not job.reply.done() for job in self._queue):
             self._start()  # at the loop's end too: a flight's handler waits for its RELEASE
         else:
             self._queue.clear()
@@ -189,23 +117,26 @@ class Lane:
             self._flying = []
         self._task = None
 
-    def _take(self) -> list[_Group]:
-        groups: list[_Group] = []
+    def _take(self) -> list[Group]:
+        groups: list[Group] = []
         size = 0
         while self._queue and len(self._flying) < _JOBS and size < _BYTES:
             job = self._queue.popleft()
-            if job.future.done() and not job.settles:
-                continue  # nobody waits, and nothing was sent: leave no lease behind
+            if job.reply.done() and not job.settles:
+                # nobody waits, and nothing was sent: leave no lease behind
+                job.fail(StoreError("nobody waited, and it was not sent"))
+                continue
             self._flying.append(job)
-            size += sum(len(arg) for arg in job.args if not isinstance(arg, int))
+            if job.read is None:  # else a question, which is short
+                size += sum(len(arg) for arg in job.args if not isinstance(arg, int))
             if self._stray is None and groups and groups[-1].takes(job):
                 groups[-1].jobs.append(job)
             else:
                 self._nonce += 1
-                groups.append(_Group(job, self._nonce))
+                groups.append(Group(job, self._nonce))
         return groups
 
-    async def _fly(self, groups: list[_Group]) -> None:
+    async def _fly(self, groups: list[Group]) -> None:
         try:
             replies = await self._exchange(groups)
         except (Unconnected, StoreRefused) as error:
@@ -223,7 +154,7 @@ class Lane:
             if self._stray is None or not self._stray(job, error):
                 job.fail(error)
 
-    async def _exchange(self, groups: list[_Group]) -> list[Any]:
+    async def _exchange(self, groups: list[Group]) -> list[Any]:
         try:
             replies = await self._send(groups)
         except LinkLost:
@@ -236,7 +167,7 @@ class Lane:
                 replies[i] = reply
         return replies
 
-    async def _send(self, groups: list[_Group], *, whole: bool = False) -> list[Any]:
+    async def _send(self, groups: list[Group], *, whole: bool = False) -> list[Any]:
         if not any(group.asking for group in groups):
             return await self._link.exchange([group.command(whole=whole) for group in groups])
         commands: list[Command] = []
@@ -247,7 +178,7 @@ class Lane:
         replies = await self._link.exchange(commands)
         return [each for each, sent in zip(replies, commands, strict=True) if sent != (b"ASKING",)]
 
-    async def _deliver(self, group: _Group, reply: Any) -> None:
+    async def _deliver(self, group: Group, reply: Any) -> None:
         if self._stray is not None and isinstance(reply, Exception):
             group.jobs[:] = [job for job in group.jobs if not self._stray(job, reply)]
         answers = group.replies(reply)

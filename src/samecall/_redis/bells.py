@@ -14,6 +14,7 @@ from typing import Any
 from samecall._errors import StoreError, StoreRefused
 from samecall._redis.bell import RedisBell
 from samecall._redis.link import Command, Connection, Link, LinkLost, chunks, explain, pack
+from samecall._redis.nonsense import nonsense
 from samecall._redis.overdue import Alarm
 
 __all__ = ["Channel", "Switchboard"]
@@ -176,7 +177,7 @@ class Switchboard:
             case [b"unsubscribe", bytes(), int()] | [b"pong", bytes()] | b"PONG":
                 pass
             case _:
-                raise StoreError(f"no notification: {message!r:.80}")
+                raise nonsense(message, "no notification")
         self._owed -= 1
         self._heard += 1
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from samecall._errors import StoreError
+from samecall._prompt import Told
 from samecall._redis.batch import Lane
 from samecall._redis.link import Command
 from samecall._redis.router import Errand, Node, Router
 from samecall._redis.scripts import Script
 from samecall._redis.topology import slot_of
+from samecall._waiting import swallow
 
 __all__ = ["ClusterLane"]
 
@@ -39,18 +41,22 @@ class ClusterLane:
         args: Command,
         *,
         settles: bool = False,
+        read: Callable[[Any], Any] | None = None,
+        told: Told | None = None,
     ) -> asyncio.Future[Any]:
         """Send one job to the owner of its first key."""
         if self._closed:
             raise StoreError("this store is closed")
         writes, limit = self._writes, self._router.limit
-        job = Errand(script, keys, args, settles=settles, writes=writes, limit=limit)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        job = Errand(script, keys, args, future, settles=settles, writes=writes, limit=limit)
+        job.read, job.told = read, told
         self._router.place(job)
-        return job.future
+        return future
 
     async def probe(self, script: Script, name: str) -> Any:
-        """Run a script on every node that stands; the answer of one that did it, if any."""
-        await self._router.ready(afresh=not self._router.settled)
+        """Run a script on every node that stands; the answer of the first that did it, if any."""
+        await self._router.ready(afresh=not self._router.standing())
         asked: dict[Node, asyncio.Future[Any]] = {}
         standing = {node.address: node for node in self._router.standing()}
         for number in range(_PROBES):
@@ -59,12 +65,15 @@ class ClusterLane:
             node = standing.get(owner) if owner is not None else None
             if node is not None and node not in asked:
                 asked[node] = self._lane(node).ask(script, (key,), ())
-        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
-        errors = [each for each in answers if isinstance(each, BaseException)]
-        for each in answers:
-            if not isinstance(each, BaseException):
-                return each
-        raise errors[0] if errors else StoreError("no node of the cluster can be asked")
+        trouble: BaseException = StoreError("no node of the cluster can be asked")
+        for future in asked.values():
+            future.add_done_callback(swallow)
+        for coming in asyncio.as_completed(asked.values()):
+            try:
+                return await coming
+            except StoreError as error:
+                trouble = error
+        raise trouble
 
     async def scan(self) -> tuple[Lane, ...]:
         """The lanes to all primaries."""

@@ -28,6 +28,7 @@ __all__ = [
     "Connection",
     "Link",
     "LinkLost",
+    "SlotMoving",
     "Unconnected",
     "chunks",
     "explain",
@@ -59,6 +60,10 @@ class LinkLost(StoreUnreachable):
 
 class Unconnected(StoreUnreachable):
     """No connection could be made; nothing was sent."""
+
+
+class SlotMoving(StoreError):
+    """A cluster's slot is on its way: nothing that names several of its keys was done."""
 
 
 def explain(error: BaseException, doing: str) -> StoreError:

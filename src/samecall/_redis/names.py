@@ -7,7 +7,24 @@ from urllib.parse import quote
 
 from samecall._entry import Key
 
-__all__ = ["channel", "error", "lease", "pattern", "tombstone", "value"]
+__all__ = [
+    "REPORTS",
+    "change",
+    "channel",
+    "error",
+    "generation",
+    "lease",
+    "of_call",
+    "pattern",
+    "recording",
+    "report",
+    "tombstone",
+    "track",
+    "value",
+]
+
+REPORTS = "samecall:c"
+"""The list of all reports."""
 
 
 @lru_cache(maxsize=1024)
@@ -31,14 +48,48 @@ def lease(key: Key) -> str:
     return f"{_space(key.namespace)}:l:{{{key.hex}}}"
 
 
+def generation(namespace: str, tag: str) -> str:
+    """Where a tag's generation lives; the tag "" is the namespace itself."""
+    return f"{_space(namespace)}:g:{_space(tag)}"
+
+
 def tombstone(key: Key) -> str:
     """What forbids commits without a lease after a forget."""
     return f"{_space(key.namespace)}:t:{{{key.hex}}}"
 
 
+def of_call(key: Key) -> tuple[str, str, str, str]:
+    """Value, error, lease and tombstone."""
+    space, tail = _space(key.namespace), f"{{{key.digest.hex()}}}"
+    return f"{space}:v:{tail}", f"{space}:e:{tail}", f"{space}:l:{tail}", f"{space}:t:{tail}"
+
+
+def change(key: Key, stamp: bytes = b"") -> str:
+    """What is written, and at once deleted, where copies of a value may have to go.
+
+    stamp: of the entry that is there from now on, copies of which may stay.
+    """
+    return f"{_space(key.namespace)}:x:{{{key.hex}}}{stamp.hex()}"
+
+
 def channel(key: Key, db: int) -> str:
     """Where news of the call is published; pub/sub knows no database numbers, so it has its own."""
     return f"{db}:{_space(key.namespace)}:n:{{{key.hex}}}"
+
+
+def recording(key: Key, token: bytes) -> str:
+    """Where one generation of a stream is recorded."""
+    return f"{_space(key.namespace)}:s:{{{key.hex}}}:{token.hex()}"
+
+
+def track(key: Key, token: bytes, db: int) -> str:
+    """Where what is recorded is published."""
+    return f"{db}:{_space(key.namespace)}:r:{{{key.hex}}}:{token.hex()}"
+
+
+def report(namespace: str, worker: str) -> str:
+    """Where a worker leaves word of itself."""
+    return f"{_space(namespace)}:c:{quote(worker, safe='', errors='surrogatepass')}"
 
 
 def pattern(namespace: str, kind: str) -> str:

@@ -18,6 +18,7 @@ from samecall._redis.bell import RedisBell
 from samecall._redis.bells import Switchboard
 from samecall._redis.client import TAKES, Settings, settings_of, settings_with
 from samecall._redis.cluster import ClusterLane
+from samecall._redis.ear import Ear
 from samecall._redis.link import Connection, Link
 from samecall._redis.router import Router
 from samecall._redis.sentinel import SentinelConnection, Watch
@@ -56,6 +57,7 @@ class Lines:
     reads: Lane | ClusterLane
     writes: Lane | ClusterLane
     bells: Bells
+    ear: Ear | None = None
 
 
 def lines_of(source: object) -> Callable[[float], Lines]:
@@ -83,6 +85,7 @@ def _single(db: int, make: Callable[[], Connection]) -> Callable[[float], Lines]
         Lane(Link(make, limit), "reads"),
         Lane(Link(make, limit), "writes"),
         Switchboard(make, limit),
+        Ear(make, limit),
     )
 
 
@@ -116,9 +119,12 @@ def _from_url(scheme: str, url: str) -> Callable[[float], Lines]:
         raise ConfigurationError(f"url_or_store is no {scheme} URL: {error}") from None
     own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     kind: Any = redis_connection.SSLConnection if tls else redis_connection.Connection
+    lanes = options.pop("lanes", "2") if fleet == "cluster" else "2"
+    if lanes not in {"1", "2"}:
+        raise ConfigurationError(f"url_or_store: lanes takes 1 or 2; got {lanes!r:.20}")
     settings = settings_with(kind, options)
     if fleet == "cluster":
-        return _cluster(Seeds(tuple(addresses), settings))
+        return _cluster(Seeds(tuple(addresses), settings, one_lane=lanes == "1"))
     # the certificates and timers are the same; the login and the database are the servers' own
     shared = {k: v for k, v in options.items() if k not in {"db", "username", "password"}}
     watcher = settings_with(kind, {**shared, **own})
@@ -129,8 +135,13 @@ def _from_url(scheme: str, url: str) -> Callable[[float], Lines]:
 def _address(host: str, port: int) -> Address:
     parts = urlsplit(f"redis://{host}")
     if not parts.hostname:
-        raise ValueError(f"host:port,host:port is expected; got {host!r:.60}")
-    return parts.hostname, parts.port or port
+        raise ValueError("host:port,host:port is expected, and one of these has no host")
+    try:
+        return parts.hostname, parts.port or port
+    except ValueError:  # its message would quote what may be a password with a sign in it
+        raise ValueError(
+            "a port is no number from 0 to 65535, or a sign in a login is not written as %XX"
+        ) from None
 
 
 def _path(fleet: str, path: str) -> tuple[str, str]:
@@ -138,12 +149,12 @@ def _path(fleet: str, path: str) -> tuple[str, str]:
     service, _, db = path.strip("/").partition("/")
     if fleet == "cluster":
         if path not in {"", "/", "/0"}:
-            raise ValueError(f"a cluster has only database 0; got {path!r:.60}")
+            raise ValueError("a cluster has only database 0, and its URL no other path")
         return "", ""
     if not service:
         raise ValueError("the name of the service is missing: host:port,host:port/service")
     if db and not db.isdecimal():
-        raise ValueError(f"after the service comes a database number; got {db!r:.60}")
+        raise ValueError("after the service comes a database number")
     return unquote(service), f"/{db}" if db else ""
 
 

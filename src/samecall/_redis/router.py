@@ -14,9 +14,11 @@ from random import sample
 
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
-from samecall._errors import StoreError, StoreRefused, StoreUnreachable
-from samecall._redis.batch import Job, Lane
-from samecall._redis.link import Command, Link
+from samecall._errors import NodeUnreachable, StoreError, StoreRefused, StoreUnreachable
+from samecall._prompt import Reply
+from samecall._redis.batch import Lane
+from samecall._redis.jobs import Job
+from samecall._redis.link import Command, Link, LinkLost, SlotMoving
 from samecall._redis.lookout import Lookout
 from samecall._redis.scripts import Script
 from samecall._redis.topology import (
@@ -35,6 +37,7 @@ __all__ = ["Errand", "Node", "Router"]
 _HELD = 5.0  # seconds for which a COMMIT, FAIL or RELEASE outlives a failover
 _BREATH = 0.01
 _STRAIGHT = 2  # redirections that are followed without a breath
+_TRIES = 3  # over some 60 ms: a slot with few keys has moved by then
 
 
 class Errand(Job):
@@ -47,26 +50,31 @@ class Errand(Job):
         script: Script | None,
         keys: tuple[str, ...],
         args: Command,
+        reply: Reply,
         *,
         settles: bool,
         writes: bool,
         limit: float,
     ) -> None:
-        super().__init__(script, keys, args, settles=settles)
+        super().__init__(script, keys, args, reply, settles=settles)
         name = keys[0] if keys else args[1]
         self.slot = slot_of(name if isinstance(name, bytes) else str(name).encode())
         self.writes = writes
         self.hops = 0
-        self.until = self.future.get_loop().time() + (max(_HELD, limit) if settles else limit)
+        self.until = _now() + (max(_HELD, limit) if settles else limit)
 
     @property
     def overdue(self) -> bool:
         """Whether nobody is there any more who waits for it."""
-        return self.future.get_loop().time() >= self.until
+        return _now() >= self.until
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class Node:
-    """Two lanes to one node; `down` while it is not to be asked."""
+    """The lanes to one node; `down` while it is not to be asked, `doubted` until looked at."""
 
     def __init__(
         self, seeds: Seeds, address: Address, limit: float, stray: Callable[..., bool]
@@ -74,9 +82,11 @@ class Node:
         make = seeds.at(address).make
         self.address = address
         self.down = False
+        self.doubted = False
         name, tell = f"{address[0]}:{address[1]}", partial(stray, self)
         self.reads = Lane(Link(make, limit), f"reads-{name}", tell)
-        self.writes = Lane(Link(make, limit), f"writes-{name}", tell)
+        one = seeds.one_lane
+        self.writes = self.reads if one else Lane(Link(make, limit), f"writes-{name}", tell)
 
     def put(self, job: Errand) -> None:
         """Queue a job on the lane that it wants."""
@@ -109,7 +119,8 @@ class Router:
 
     def place(self, job: Errand) -> None:
         """Send a job to the owner of its slot, or hold it until that is known."""
-        if job.future.done() and not job.settles:
+        if job.reply.done() and not job.settles:
+            job.fail(StoreError("nobody waited, and it was not sent"))
             return
         owner = self.slots[job.slot]
         node = self.node(owner) if owner is not None else None
@@ -126,9 +137,12 @@ class Router:
     def stray(self, node: Node, job: Job, error: Exception) -> bool:
         """See `batch.Lane`."""
         if isinstance(error, StoreUnreachable):
-            self.lost(node.address)
+            if isinstance(error, LinkLost):  # it may take connections all the same
+                self.doubt(node.address)
+            else:
+                self.lost(node.address)
             if self.standing():  # one node is gone, and not the store
-                error = StoreError(str(error))
+                error = NodeUnreachable(str(error))
         elif isinstance(error, ClusterDownError):
             error = StoreUnreachable(f"Redis answered: {error}")
         elif isinstance(error, StoreError):
@@ -136,7 +150,7 @@ class Router:
         if not isinstance(job, Errand) or self._closed or job.overdue:
             if isinstance(error, StoreError):
                 job.fail(error)
-            return job.future.done()
+            return job.reply.done()
         job.asking = False
         job.hops += 1
         return self._send_on(node, job, error)
@@ -155,7 +169,10 @@ class Router:
                 job.asking = True
                 self.node(self.seeds.reached(there)).put(job)
             case TryAgainError():  # the slot is on its way, and some of the keys have gone ahead
-                self._later(job)
+                if job.hops > _TRIES and not job.settles:
+                    job.fail(SlotMoving(f"slot {job.slot} is on its way to another node"))
+                else:
+                    self._later(job)
             case StoreError():
                 self._hold(job, error)
             case _:
@@ -208,6 +225,12 @@ class Router:
             self._nodes[address].down = True
         self._lookout.soon()
 
+    def doubt(self, address: Address) -> None:
+        """A connection to a node was lost: is the node?"""
+        if address in self._nodes:
+            self._nodes[address].doubted = True
+        self._lookout.soon()
+
     def moved(self, slot: int, address: Address) -> None:
         """A node has told of another owner."""
         self.slots[slot] = self.seeds.reached(address)
@@ -229,8 +252,8 @@ class Router:
         reached = self.seeds.reached
         self.slots.replace((first, last, reached(owner)) for first, last, owner in ranges)
         owners = self.slots.nodes
-        lost = [node for node in self.nodes if node.down and node.address in owners]
-        await asyncio.gather(*(self._revive(node) for node in lost))
+        found = [n for n in self.nodes if (n.down or n.doubted) and n.address in owners]
+        await asyncio.gather(*(self._find_out(node) for node in found))
         self._known = True
         for node in self.nodes:
             if node.address not in owners and not node.busy:
@@ -241,7 +264,8 @@ class Router:
             self._place_late(job)
         self.changed()
 
-    async def _revive(self, node: Node) -> None:
+    async def _find_out(self, node: Node) -> None:
+        node.doubted = False
         node.down = not await is_alive(self.seeds.at(node.address), self.limit)
 
     async def _consult_any(self) -> tuple[Slots, bool]:

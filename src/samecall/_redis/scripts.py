@@ -11,8 +11,13 @@ __all__ = [
     "COMMIT",
     "FAIL",
     "FORGET",
+    "GENERATIONS",
     "LOOK",
     "PING",
+    "POST",
+    "POSTED",
+    "PUT",
+    "RECORD",
     "RELEASE",
     "RENEW",
     "Script",
@@ -23,11 +28,15 @@ _REPLY_BYTES = 4 * 2**20  # values in one reply, so that one batch can't fill th
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One Lua file; `merge` keys may share one EVALSHA, `head` precedes their arguments."""
+    """One Lua file; `merge` keys may share one EVALSHA, `head` precedes their arguments.
+
+    pairs: two replies for each key, the second of which counts where the first is a number.
+    """
 
     name: str
     merge: int = 1
     head: tuple[int, ...] = ()
+    pairs: bool = False
     source: bytes = field(init=False, repr=False)
     sha: bytes = field(init=False, repr=False)
 
@@ -39,11 +48,16 @@ class Script:
         object.__setattr__(self, "sha", digest.encode())
 
 
-ACQUIRE = Script("acquire", merge=256, head=(_REPLY_BYTES,))
+ACQUIRE = Script("acquire", merge=256, head=(_REPLY_BYTES,), pairs=True)
 COMMIT = Script("commit")
 FAIL = Script("fail")
 FORGET = Script("forget")
+GENERATIONS = Script("generations", merge=256)
 LOOK = Script("look", merge=256, head=(_REPLY_BYTES,))
 PING = Script("ping")
+POST = Script("post")
+POSTED = Script("posted")
+PUT = Script("put")
+RECORD = Script("record")
 RELEASE = Script("release")
 RENEW = Script("renew", merge=256)

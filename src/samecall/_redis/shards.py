@@ -15,10 +15,10 @@ from typing import Any
 
 from redis.exceptions import MovedError
 
-from samecall._errors import StoreError
+from samecall._errors import StoreError, StoreUnreachable
 from samecall._redis.bell import RedisBell
 from samecall._redis.bells import Channel, Switchboard
-from samecall._redis.link import Command, Connection
+from samecall._redis.link import Command, Connection, LinkLost
 from samecall._redis.router import Router
 from samecall._redis.topology import Address, slot_of, told
 
@@ -30,7 +30,8 @@ _BREATH = 0.01
 class ShardBoard(Switchboard):
     """The bells of one shard.
 
-    `lost` is called when the node does not answer, `moved` when it names another one for a slot.
+    `lost` is called when the node does not answer, `doubted` when it has closed the connection (it
+    may have closed just this one), `moved` when it names another one for a slot.
     """
 
     publish = b"SPUBLISH"
@@ -42,10 +43,12 @@ class ShardBoard(Switchboard):
         make: Callable[[], Connection],
         limit: float,
         lost: Callable[[], None],
+        doubted: Callable[[], None],
         moved: Callable[[MovedError], None],
     ) -> None:
         super().__init__(make, limit)
         self._on_lost = lost
+        self._on_doubted = doubted
         self._on_moved = moved
         self._leaving: dict[bytes, int] = {}  # unsubscriptions whose confirmation is due
 
@@ -88,7 +91,10 @@ class ShardBoard(Switchboard):
 
     def _lost(self, error: StoreError) -> None:
         super()._lost(error)
-        self._on_lost()
+        if isinstance(error, LinkLost):
+            self._on_doubted()
+        elif isinstance(error, StoreUnreachable):  # a login that may not listen finds it there
+            self._on_lost()
 
     def _deafened(self) -> None:
         super()._deafened()
@@ -189,8 +195,9 @@ class ClusterBells:
         if board is None:
             make = self._router.seeds.at(address).make
             lost = partial(self._router.lost, address)
+            doubted = partial(self._router.doubt, address)
             moved = partial(self._moved, address)
-            board = self._boards[address] = ShardBoard(make, self._limit, lost, moved)
+            board = self._boards[address] = ShardBoard(make, self._limit, lost, doubted, moved)
         return board
 
     def _make_any(self) -> Connection:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, NoReturn
 
-from samecall._entry import Key
+from samecall._changes import Heard
+from samecall._entry import STAMP_END, STAMP_START, Key
 from samecall._errors import StoreError
-from samecall._ports import Acquired, Bell, Failed, Found, Hit, Lead, Wait
+from samecall._news import RIDES
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Failed, Found, Hit, Lead, Wait
+from samecall._prompt import Prompt, Reply, Told
 from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
-from samecall._redis.link import Command
+from samecall._redis.board import RedisBoard
+from samecall._redis.checks import RedisChecks
+from samecall._redis.jobs import Job
+from samecall._redis.link import Command, SlotMoving
+from samecall._redis.moving import acquire_by_key
+from samecall._redis.nonsense import nonsense
 from samecall._redis.places import Lines, lines_of
+from samecall._redis.recordings import Recordings
+from samecall._redis.walk import scan, walk
 
 __all__ = ["RedisStore", "open_redis"]
 
-_RIDES = 16 * 1024
-"""Bytes of an entry that travel in the notification itself."""
-_SCAN = 500
 _PING = "samecall:ping"
 
 
@@ -35,29 +43,71 @@ def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], Redis
     return lambda: RedisStore(lines(op_timeout), op_timeout)
 
 
+def _how(lease: float, seen: bytes) -> bytes:
+    return b"%012d" % min(_ms(lease), 10**12 - 1) + seen
+
+
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-class RedisStore:
+class RedisStore(RedisBoard, RedisChecks, Recordings):
     """A `LeaseStore` of one event loop, over three connections (per node of a cluster): reads,
     writes, notifications.
     """
 
     def __init__(self, lines: Lines, op_timeout: float) -> None:
+        RedisBoard.__init__(self, lines)
+        RedisChecks.__init__(self, lines)
         self._db = lines.db
         self._op_timeout = op_timeout
         self._process = os.getpid()
-        self._reads = lines.reads
-        self._writes = lines.writes
         self._bells = lines.bells
+        self._ear = lines.ear
+        self._put: Any = lines.reads.put if isinstance(lines.reads, Lane) else None
 
     # --- leases -------------------------------------------------------------------------------
 
+    @property
+    def prompt(self) -> Prompt | None:
+        """See `_prompt.Prompted`; a cluster's answers may take several steps."""
+        return None if self._put is None else self
+
+    def acquire_into(
+        self, reply: Reply, key: Key, token: bytes, seen: bytes, lease: float, told: Told
+    ) -> None:
+        """See `_prompt.Prompt`."""
+        named = (names.value(key),)
+        args = (token, _how(lease, seen))
+        job = Job(scripts.ACQUIRE, named, args, reply, settles=False, read=_acquired, told=told)
+        self._put(job)
+
+    def telling(
+        self, namespace: str, tags: Sequence[str], ttl: float
+    ) -> Sequence[asyncio.Future[bytes]]:
+        """See `_prompt.Prompt`."""
+        ask, script = self._reads.ask, scripts.GENERATIONS
+        names_of = names.generation
+        return [
+            ask(script, (names_of(namespace, tag),), (os.urandom(16), _ms(ttl)), read=_generation)
+            for tag in tags
+        ]
+
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         """See `_ports.LeaseStore`."""
-        keys = (names.value(key), names.error(key), names.lease(key))
-        return _acquired(await self._reads.ask(scripts.ACQUIRE, keys, (token, seen, _ms(lease))))
+        keys = names.of_call(key)
+        named = keys[:1] if self.prompt is not None else keys
+        args = (token, _how(lease, seen))
+        try:
+            return _acquired(await self._reads.ask(scripts.ACQUIRE, named, args))
+        except SlotMoving:
+            take = partial(self._take, token, _ms(lease))
+            give_back = partial(self.release, key, token)
+            return await acquire_by_key(keys, token, seen, self._look, take, give_back)
+
+    async def _take(self, token: bytes, lease: int, name: str) -> bool:
+        command = (b"SET", name, token, b"NX", b"PX", lease)
+        return bool(await self._writes.ask(None, (), command) == b"OK")
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         """See `_ports.LeaseStore`."""
@@ -65,17 +115,34 @@ class RedisStore:
             await self._writes.ask(scripts.RENEW, (names.lease(key),), (token, _ms(lease)))
         )
 
-    async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
+    async def commit(
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        data: bytes,
+        ttl: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> bool:
         """See `_ports.LeaseStore`."""
-        keys = (names.value(key), names.error(key), names.lease(key), names.tombstone(key))
-        args = (token, seen, data, _ms(ttl), self._channel(key), _RIDES, self._bells.publish)
-        return _flag(await self._settle(scripts.COMMIT, keys, args))
+        return await self.committing(key, token, seen, data, ttl, epoch)
 
-    async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
+    def committing(
+        self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float, epoch: bytes
+    ) -> asyncio.Future[bool]:
+        """See `_prompt.Prompt`."""
+        keys = (*names.of_call(key), names.change(key, data[STAMP_START:STAMP_END]))
+        news = (self._channel(key), RIDES, self._bells.publish)
+        args = (token, seen, data, _ms(ttl), *news, epoch)
+        return self._writes.ask(scripts.COMMIT, keys, args, settles=True, read=_flag)
+
+    async def fail(
+        self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
+    ) -> bool:
         """See `_ports.LeaseStore`; a `ttl` of 0 keeps nothing and only frees the lease."""
-        keys = (names.error(key), names.lease(key))
+        keys = (names.error(key), names.lease(key), names.tombstone(key))
         kept = _ms(ttl) if ttl > 0 else 0
-        args = (token, data, kept, self._channel(key), _RIDES, self._bells.publish)
+        args = (token, data, kept, self._channel(key), RIDES, self._bells.publish, epoch)
         return _flag(await self._settle(scripts.FAIL, keys, args))
 
     async def release(self, key: Key, token: bytes) -> bool:
@@ -92,6 +159,11 @@ class RedisStore:
         """See `_ports.LeaseStore`."""
         return self._bells.listen(self._channel(key).encode())
 
+    def watch(self, namespace: str, heard: Heard) -> None:
+        """See `_changes.Watching`; a cluster tells of nothing."""
+        if self._ear is not None:
+            self._ear.watch(namespace, heard)
+
     def _channel(self, key: Key) -> str:
         return names.channel(key, self._db)
 
@@ -99,7 +171,10 @@ class RedisStore:
 
     async def get(self, key: Key) -> Found | None:
         """See `_ports.Store`. An entry without a TTL has 0 seconds left."""
-        match await self._reads.ask(scripts.LOOK, (names.value(key),), ()):
+        return await self._look(names.value(key))
+
+    async def _look(self, name: str) -> Found | None:
+        match await self._reads.ask(scripts.LOOK, (name,), ()):
             case [b"N"]:
                 return None
             case [b"H", int(left), bytes(data)]:
@@ -109,17 +184,35 @@ class RedisStore:
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""
-        command = (b"SET", names.value(key), data, b"PX", _ms(ttl))
-        reply = await self._writes.ask(None, (), command)
-        if reply != b"OK":
-            _nonsense(reply)
+        if self._ear is None:
+            command = (b"SET", names.value(key), data, b"PX", _ms(ttl))
+            reply = await self._writes.ask(None, (), command)
+            if reply != b"OK":
+                _nonsense(reply)
+            return
+        keys = (names.value(key), names.change(key, data[STAMP_START:STAMP_END]))
+        _flag(await self._writes.ask(scripts.PUT, keys, (data, _ms(ttl))))
 
     async def forget(self, key: Key, tombstone: float) -> None:
         """See `_ports.Store`."""
-        keys = (names.value(key), names.error(key), names.lease(key), names.tombstone(key))
+        keys = (*names.of_call(key), names.change(key))
         kept = _ms(tombstone) if tombstone > 0 else 0
-        args = (kept, self._channel(key), self._bells.publish)
+        args = (kept, self._channel(key), self._bells.publish, os.urandom(16))
         _flag(await self._settle(scripts.FORGET, keys, args))
+
+    async def generations(
+        self, namespace: str, tags: Sequence[str], ttl: float
+    ) -> tuple[bytes, ...]:
+        """See `_ports.Store`."""
+        return tuple(await asyncio.gather(*self.telling(namespace, tags, ttl)))
+
+    async def renew_generation(self, namespace: str, tag: str) -> None:
+        """See `_ports.Store`: what is not there is a new one."""
+        reply = await self._writes.ask(
+            None, (), (b"UNLINK", names.generation(namespace, tag)), settles=True
+        )
+        if not isinstance(reply, int):
+            _nonsense(reply)
 
     async def clear(self, namespace: str) -> int:
         """See `_ports.Store`. Scans the whole database in small steps; calls in the air go on."""
@@ -131,19 +224,14 @@ class RedisStore:
 
     async def _unlink_all(self, lane: Lane, pattern: str) -> int:
         gone = 0
-        cursor = b"0"
-        while True:
-            scan = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN)
-            match await lane.ask(None, (), scan):
-                case [bytes(cursor), [*found]]:
-                    pass
-                case other:
-                    _nonsense(other)
-            if found:
-                reply = await self._writes.unlink(found)
-                gone += reply if isinstance(reply, int) else _nonsense(reply)
-            if cursor == b"0":
-                return gone
+        async for found in scan(lane, pattern):
+            reply = await self._writes.unlink(found)
+            gone += reply if isinstance(reply, int) else _nonsense(reply)
+        return gone
+
+    def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
+        """See `_ports.Store`. Scans the whole database in small steps; calls in the air go on."""
+        return walk(self._writes, namespace)
 
     async def ping(self) -> None:
         """Return if Redis runs scripts and takes writes."""
@@ -170,6 +258,7 @@ class RedisStore:
             self._reads.aclose(self._op_timeout),
             self._writes.aclose(self._op_timeout),
             self._bells.aclose(),
+            *(() if self._ear is None else (self._ear.aclose(),)),
         )
 
 
@@ -177,7 +266,7 @@ class RedisStore:
 
 
 def _nonsense(reply: object) -> NoReturn:
-    raise StoreError(f"Redis gave an unexpected reply: {reply!r:.80}")
+    raise nonsense(reply)
 
 
 def _seconds(left: int) -> float:
@@ -191,16 +280,20 @@ def _flag(reply: object) -> bool:
     return _nonsense(reply)
 
 
+def _generation(reply: object) -> bytes:
+    return reply if isinstance(reply, bytes) else _nonsense(reply)
+
+
 def _acquired(reply: object) -> Acquired:
     match reply:
-        case [b"H", int(left), bytes(data)]:
+        case (int(left), bytes(data)):
             return Hit(data, _seconds(left))
         case [b"E", int(left), bytes(data)]:
             return Failed(data, _seconds(left))
         case [b"W", bytes(token), int(left), bytes(stamp)]:
             return Wait(token, left / 1000, stamp)
-        case [b"L", bytes(stamp)]:
-            return Lead(stamp)
+        case [b"L", bytes(stamp), bytes(epoch)]:
+            return Lead(stamp, epoch)
         case [b"X", bytes(message)]:
             raise StoreError(f"Redis took no lease: {message.decode(errors='replace')}")
         case _:

@@ -43,6 +43,8 @@ class Seeds:
     addresses: tuple[Address, ...]
     settings: Settings
     remap: Callable[[Address], Address] | None = None
+    one_lane: bool = False
+    """Whether reads and writes share a connection: for fleets whose servers run out of them."""
 
     def at(self, address: Address) -> Settings:
         """The settings for one node."""

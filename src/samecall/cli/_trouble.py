@@ -5,12 +5,14 @@ from __future__ import annotations
 import enum
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
-__all__ = ["ExitCode", "Trouble", "plainly", "require", "say"]
+__all__ = ["ExitCode", "Trouble", "plainly", "require", "say", "to_json"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +50,9 @@ def plainly(name: str, command: Callable[P, T]) -> Callable[P, T]:
             print(f"samecall {name}: {trouble}", file=sys.stderr)
             sys.exit(trouble.code)
         except KeyboardInterrupt:
+            with suppress(ValueError):  # not the main thread
+                # once more ends the process, and is no exception in the middle of its end
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             print(f"samecall {name}: interrupted", file=sys.stderr)
             sys.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
@@ -62,6 +67,13 @@ def say(text: str) -> None:
     """Write to stdout at once, so that a closed pipe is noticed here."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
+
+
+def to_json(value: object) -> str:
+    """`value` as JSON on one line."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
 
 
 def require(extra: str, *packages: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
-__all__ = ["Source", "closure_of"]
+__all__ = ["LOGINS", "Source", "closure_of"]
 
 _ENDPOINT = (
     "base_url",
@@ -44,7 +44,7 @@ _SETTING = ("_API_KEY", "_API_BASE", "_BASE_URL", "_ORGANIZATION", "_TOKEN", "_E
 _CLOUD = ("AWS_", "AZURE_", "GOOGLE_", "VERTEX", "WATSONX_", "DATABRICKS_", "LITELLM_")
 _ROTATING = ("_api_key_provider", "_azure_ad_token_provider", "_token_provider", "credentials")
 _INNER = ("_api_client", "_client_wrapper", "sdk_configuration", "_http_options", "meta")
-_LOGINS = frozenset(
+LOGINS = frozenset(
     {
         "anthropic-workspace-id",
         "api-key",
@@ -118,7 +118,7 @@ class Source:
     def _logins(self) -> Iterator[tuple[str, str]]:
         # a login that is sent as a default header names the account, the other headers do not
         for name, value in sorted((self._headers or {}).items()):
-            if str(name).lower() in _LOGINS and isinstance(value, str):
+            if str(name).lower() in LOGINS and isinstance(value, str):
                 yield str(name).lower(), value
 
     def _function(self) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from samecall._codec import BaseCodec
 from samecall._entry import Key, Payload
+from samecall._policy import Policy
 from samecall.instructor._codec import AnswerCodec
 
 __all__ = ["AskedKey", "ValueCodec"]
@@ -26,6 +27,7 @@ class AskedKey(Key, frozen=True, order=True):
     """Equal to the plain key that it is, which is also what a pickle keeps of it."""
 
     codec: BaseCodec[Any] = BaseCodec()
+    policy: Policy | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Key):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 from instructor.v2.core.client import Instructor
@@ -14,22 +15,49 @@ from instructor.v2.core.registry import ModeHandlers, mode_registry
 from instructor.v2.dsl.response_list import ListResponse
 from pydantic import BaseModel
 
+from samecall._cassette import Cassette
 from samecall._entry import Key
 from samecall._errors import Unkeyable
-from samecall._key import digest_of
+from samecall._key import digest_of, digest_of_form, plain_form
 from samecall.instructor._account import Source, closure_of
+from samecall.instructor._answer import Answer
 from samecall.instructor._asked import AskedKey, ValueCodec
-from samecall.instructor._codec import Answer, AnswerCodec
+from samecall.instructor._codec import AnswerCodec
+from samecall.instructor._derived import canonical
 from samecall.instructor._models import Prepared, prepared
 from samecall.instructor._options import Options, Settings, take_options
-from samecall.instructor._question import Snapshot, parts_of
+from samecall.instructor._question import SLOW, Rest, Snapshot, parts_of, plain_parts
+from samecall.instructor._recorded import recorded_key
 
-__all__ = ["Calls"]
+if TYPE_CHECKING:
+    from samecall._arguments import Mode as CacheMode
+    from samecall._cache import Cache
+    from samecall._policy import Policy
 
-_VERSION = "instructor/1"
+__all__ = ["Calls", "Question"]
+
+_VERSION = "instructor/3"
 _ASKED = "asked."
 _SHARED = 1_024
 Create = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one streaming call asks: of which cache, how, and with which arguments.
+
+    model: as the caller gave it, or the one that stands for it. ready: the whole that it is parts
+    of. asked: everything else.
+    """
+
+    key: Key
+    cache: Cache
+    policy: Policy | None
+    mode: CacheMode
+    model: Any
+    ready: Prepared
+    asked: dict[str, Any]
+    tags: tuple[str, ...] = ()
 
 
 class Calls:
@@ -50,6 +78,7 @@ class Calls:
         self.provider = held.get("provider", client.provider)
         self.parallel = self.mode in Mode.parallel_modes()
         self.source = Source(client.client, client.create_fn, settings.account)
+        self.who = self.provider.value, self.source.default_model
         self._handlers: ModeHandlers | None = None
         self._digests: tuple[tuple[object, ...], dict[tuple[object, ...], bytes]] = ((), {})
 
@@ -57,12 +86,26 @@ class Calls:
         """Whether this call's answer comes in pieces."""
         return bool(asked.get("stream"))
 
-    async def stream(self, asked: dict[str, Any]) -> Any:
-        """Pass a streaming call through, uncached and counted."""
+    async def question(self, asked: dict[str, Any], whole: Any) -> Question | None:
+        """What a streaming call asks; None if it leaves the cache alone, or has no key.
+
+        whole: the model that the caller wants parts of. `asked` is left as the client takes it.
+        """
         options = take_options(asked, self.settings)
-        if options.cache is not None:
-            options.cache.report_stream()
-        return await self.create(**asked)
+        cache = options.cache
+        if cache is None:
+            return None
+        model = canonical(asked.get("response_model"))
+        ready = prepared(whole, parallel=self.parallel and model is not None)
+        rest = {name: value for name, value in asked.items() if name != "response_model"}
+        try:
+            snapshot = Snapshot(rest)
+            key = await self._key_of(ready, snapshot, options)
+        except Unkeyable as unkeyable:
+            cache.report_uncached(f"{_argument(unkeyable.path)}: {unkeyable.why}")
+            return None
+        now = snapshot.asked
+        return Question(key, cache, options.policy, options.mode, model, ready, now, options.tags)
 
     async def answer(self, asked: dict[str, Any]) -> Answer:
         """The answer to instructor's own arguments; `asked` is this call's own dict."""
@@ -72,22 +115,30 @@ class Calls:
         cache = options.cache
         if cache is None:
             return await self._call(ready, asked)
+        codec = self._codec(ready, self.handlers(), asked, self.who)
         try:
+            key = self._key_at_once(ready, asked, options)
+            if key is not None and options.mode == "use":
+                # nothing can change in between: a hit needs no copy of what was asked
+                found = cache.at_hand(key, codec, options.policy)
+                if found is not None:
+                    return found
             snapshot = Snapshot(asked)
-            if snapshot.slow:
-                key = await to_thread.run_sync(self._key, ready, snapshot, options)
-            else:
-                key = self._key(ready, snapshot, options)
+            if key is None:
+                key = await self._key_of(ready, snapshot, options)
         except Unkeyable as unkeyable:
             cache.report_uncached(f"{_argument(unkeyable.path)}: {unkeyable.why}")
             return await self._call(ready, asked)
-        now = snapshot.asked
+        now = codec.asked = snapshot.asked
+        judged = (options.policy or cache.policy).should_store is not None
         return await cache.get_or_call(
             key,
             lambda: self._call(ready, now),
             policy=options.policy,
-            codec=self._codec(ready, self.handlers(), now),
+            codec=codec,
             mode=options.mode,
+            tags=options.tags,
+            asked={**now, "response_model": model} if judged else None,
         )
 
     def key(self, asked: dict[str, Any]) -> Key:
@@ -101,7 +152,7 @@ class Calls:
         except Unkeyable as unkeyable:
             raise Unkeyable(_argument(unkeyable.path), unkeyable.why) from None
         codec = ValueCodec(AnswerCodec(ready, self.handlers(), snapshot.asked))
-        return AskedKey(key.digest, key.namespace, codec)
+        return AskedKey(key.digest, key.namespace, codec, options.policy)
 
     def handlers(self) -> ModeHandlers | None:
         """Instructor's parser for this provider and mode; None where it has none."""
@@ -114,31 +165,59 @@ class Calls:
                 return None
         return self._handlers
 
+    def _key_at_once(self, ready: Prepared, asked: dict[str, Any], options: Options) -> Key | None:
+        """The key of plain data; None where it takes a snapshot, or would hold up the loop."""
+        cache = options.cache or self.settings.cache
+        if isinstance(cache, Cassette):
+            return None
+        secret = cache.secret
+        form = plain_form(plain_parts(asked, **self._rest(ready, options, secret)))
+        if form is None or len(form) > SLOW:
+            return None
+        return Key(digest_of_form(form, secret), options.namespace)
+
+    async def _key_of(self, ready: Prepared, snapshot: Snapshot, options: Options) -> Key:
+        if snapshot.slow:
+            return await to_thread.run_sync(self._key, ready, snapshot, options)
+        return self._key(ready, snapshot, options)
+
     def _key(self, ready: Prepared, snapshot: Snapshot, options: Options) -> Key:
         cache = options.cache or self.settings.cache
-        parts = parts_of(
-            snapshot,
-            of=self._shared(ready.schema, options.namespace, cache.secret),
-            default_model=self.source.default_model,
-            account_named=self.settings.account is not None,
-            vary=options.vary,
-        )
-        return Key(digest_of(parts, secret=cache.secret), options.namespace)
+        if isinstance(cache, Cassette):
+            client = self.provider.value, self.mode.value
+            model = self.source.default_model
+            return recorded_key(cache, ready, snapshot, options, client, model)
+        secret = cache.secret
+        parts = parts_of(snapshot, **self._rest(ready, options, secret))
+        return Key(digest_of(parts, secret=secret), options.namespace)
 
-    def _shared(self, schema: tuple[object, ...], namespace: str, secret: bytes | None) -> bytes:
-        """The digest of what many calls of this client share; remembered."""
+    def _rest(self, ready: Prepared, options: Options, secret: bytes | None) -> Rest:
+        """What counts beside the arguments."""
+        return {
+            "of": self._shared(ready.schema, secret),
+            "default_model": self.source.default_model,
+            "account_named": self.settings.account is not None,
+            "vary": options.vary,
+        }
+
+    def _shared(self, schema: tuple[object, ...], secret: bytes | None) -> bytes:
+        """The digest of what many calls of this client share; remembered.
+
+        The namespace is no part of it: it stands beside the digest in every `Key`, and entries may
+        move to another one.
+        """
         identity = self.source.identity()
         known, digests = self._digests  # one pair: other threads change settings and ask, too
         if identity is not known:
             digests = {}
             self._digests = (identity, digests)
-        at = (schema, namespace, secret)
+        at = (schema, secret)
         digest = digests.get(at)
         if digest is None:
             if len(digests) >= _SHARED:
                 digests.clear()
             client = (self.provider.value, self.mode.value, identity)
-            digest = digest_of((_VERSION, client, schema, namespace), secret=secret)
+            digest = digest_of((_VERSION, client, schema), secret=secret)
             digests[at] = digest
         return digest
 

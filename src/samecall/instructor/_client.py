@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeVar, cast, overload
 
+from anyio import to_thread
 from instructor.cache import BaseCache
 from instructor.v2.core.client import AsyncInstructor, Instructor
 from instructor.v2.core.hooks import Hooks
+from instructor.v2.validation.async_validators import reject_async_validators
 from tenacity import AsyncRetrying
 
+from samecall._arguments import check_namespace
 from samecall._cache import Cache
 from samecall._entry import Key
 from samecall._errors import ConfigurationError
 from samecall._policy import Policy
+from samecall._warming import Warmed
+from samecall.instructor._answer import Answer
 from samecall.instructor._calls import Calls
-from samecall.instructor._codec import Answer
+from samecall.instructor._derived import canonical_of
 from samecall.instructor._models import is_iterable
-from samecall.instructor._options import Settings, check_cache, check_namespace
+from samecall.instructor._options import Settings, check_cache
+from samecall.instructor._streams import AsyncStreams
 from samecall.instructor._sync import CachedInstructor
 
-__all__ = ["CachedAsyncInstructor", "cached", "key_of"]
+__all__ = ["CachedAsyncInstructor", "cached", "key_of", "warm"]
 
 T = TypeVar("T")
 
@@ -29,7 +38,8 @@ class CachedAsyncInstructor(AsyncInstructor):
 
     def __init__(self, original: AsyncInstructor, settings: Settings) -> None:
         self._samecall_original = original
-        self._samecall_calls = Calls(original, original.create_fn, settings)
+        self._samecall_calls = calls = Calls(original, original.create_fn, settings)
+        self._samecall_streams = AsyncStreams(calls, original.create_fn, original.client)
         super().__init__(
             client=original.client,
             create=self._samecall_create,
@@ -69,7 +79,44 @@ class CachedAsyncInstructor(AsyncInstructor):
         asked = self._samecall_asked(
             response_model, messages, max_retries, context, strict, hooks, kwargs
         )
-        return await self._samecall_create(**asked)
+        if calls.streams(asked):
+            return await self._samecall_streams.open(asked)
+        answer: Answer = await calls.answer(asked)
+        return answer.value
+
+    async def create_partial(  # type: ignore[override]
+        self,
+        response_model: type[T],
+        messages: list[Any],
+        max_retries: int | AsyncRetrying = 3,
+        context: dict[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[T]:
+        reject_async_validators(response_model)
+        model = canonical_of("partial", response_model)
+        asked = self._samecall_asked(model, messages, max_retries, context, strict, hooks, kwargs)
+        async with aclosing(await self._samecall_create(**{**asked, "stream": True})) as items:
+            async for item in items:
+                yield item
+
+    async def create_iterable(  # type: ignore[override]
+        self,
+        messages: list[Any],
+        response_model: type[T],
+        max_retries: int | AsyncRetrying = 3,
+        context: dict[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[T]:
+        reject_async_validators(response_model)
+        model: Any = cast("Any", Iterable)[response_model]
+        asked = self._samecall_asked(model, messages, max_retries, context, strict, hooks, kwargs)
+        async with aclosing(await self._samecall_create(**{**asked, "stream": True})) as items:
+            async for item in items:
+                yield item
 
     async def create_with_completion(  # type: ignore[override]
         self,
@@ -114,7 +161,7 @@ class CachedAsyncInstructor(AsyncInstructor):
     async def _samecall_create(self, **asked: Any) -> Any:
         calls = self._samecall_calls
         if calls.streams(asked):
-            return await calls.stream(asked)
+            return await self._samecall_streams.open(asked)
         answer: Answer = await calls.answer(asked)
         return answer.value
 
@@ -159,7 +206,7 @@ def cached(
     if policy is not None and not isinstance(policy, Policy):
         raise ConfigurationError(f"policy takes a Policy; got {type(policy).__name__}")
     if namespace is not None:
-        check_namespace(namespace, "namespace")
+        check_namespace(namespace)
     if account is not None and (not isinstance(account, str) or not account):
         raise ConfigurationError(f"account takes a non-empty string; got {account!r:.60}")
     original = getattr(client, "_samecall_original", client) if _is_ours(client) else client
@@ -189,6 +236,35 @@ def key_of(client: AsyncInstructor | Instructor, **kwargs: Any) -> Key:
     asked.setdefault("strict", True)
     calls: Calls = client._samecall_calls
     return calls.key(asked)
+
+
+async def warm(
+    client: AsyncInstructor | Instructor,
+    asked: Iterable[Mapping[str, Any]],
+    *,
+    concurrency: int = 8,
+    progress: Callable[[Warmed], None] | None = None,
+) -> Warmed:
+    """Make `client.create(**each)` of all in `asked`, at most `concurrency` at a time.
+
+    So that their answers are kept. progress: told after each. Errors of calls are counted and do
+    not end it. Raises `ConfigurationError` for a client that `cached` did not make.
+    """
+    if not _is_ours(client):
+        raise ConfigurationError(
+            f"client takes what samecall.instructor.cached returned; got {type(client).__name__}"
+        )
+
+    def call(each: Mapping[str, Any]) -> Callable[[], Awaitable[Any]]:
+        if not isinstance(each, Mapping):
+            raise ConfigurationError(f"asked takes dicts of arguments; got {type(each).__name__}")
+        if isinstance(client, CachedInstructor):
+            return lambda: to_thread.run_sync(partial(client.create, **each))
+        return partial(client.create, **each)
+
+    cache: Cache = client._samecall_calls.settings.cache
+    calls = (call(each) for each in asked)
+    return await cache.warm(calls, concurrency=concurrency, progress=progress)
 
 
 def _is_ours(client: object) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,35 +14,35 @@ from instructor.v2.core.errors import (
     IncompleteOutputException,
     InstructorRetryException,
 )
+from instructor.v2.core.providers import Provider
 from instructor.v2.core.registry import ModeHandlers
-from instructor.v2.core.retry import _finalize_parsed_response  # pyright: ignore[reportPrivateUsage]
+from instructor.v2.core.retry import (
+    _finalize_parsed_response,  # pyright: ignore[reportPrivateUsage]
+    _initialize_usage,  # pyright: ignore[reportPrivateUsage]
+)
+from instructor.v2.core.usage import has_compatible_usage, update_total_usage  # pyright: ignore[reportUnknownVariableType]
 from instructor.v2.dsl.iterable import IterableBase
 from instructor.v2.dsl.response_list import ListResponse
 from instructor.v2.dsl.simple_type import AdapterBase
 from pydantic import BaseModel
 
 from samecall._codec import UNREADABLE, BaseCodec
-from samecall._entry import Payload
+from samecall._entry import Payload, Spent
 from samecall._errors import SamecallError, SamecallWarning, Undecodable, Unstorable
 from samecall._ports import ErrorRecord, Failure
+from samecall.instructor._answer import Answer, AnswerMould, mould_of
 from samecall.instructor._completions import Stored, pack, unpack
 from samecall.instructor._faults import last_completion, reach_of, told
 from samecall.instructor._models import Prepared
 from samecall.instructor._remade import remade
+from samecall.instructor._spent import spent_on
+from samecall.instructor._stream_events import STREAM, completion_of, stored_chunks
 
-__all__ = ["Answer", "AnswerCodec"]
+__all__ = ["AnswerCodec"]
 
 _TAG = "instructor"
+_UNKNOWN: Any = object()
 _OURS = frozenset({"context", "hooks", "max_retries", "strict", "token_budget"})
-
-
-@dataclass(slots=True)
-class Answer:
-    """What `create` returns, the completion that it was read from, and the usage of all tries."""
-
-    value: Any
-    raw: Any
-    usage: Any = None
 
 
 class _Body(msgspec.Struct, array_like=True, frozen=True):
@@ -63,17 +62,19 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 class AnswerCodec(BaseCodec[Answer]):
     """The codec of one call: it parses with this caller's own model, context and strictness."""
 
-    __slots__ = ("_asked", "_context", "_handlers", "_ready", "_strict")
+    __slots__ = ("_context", "_handlers", "_ready", "_strict", "_who", "asked")
 
     def __init__(
         self,
         ready: Prepared,
         handlers: ModeHandlers | None,
         asked: Mapping[str, Any],
+        who: tuple[str, str | None] = ("", None),
     ) -> None:
         self._ready = ready
         self._handlers = handlers
-        self._asked = asked
+        self.asked = asked
+        self._who = who  # the provider, and the model that its client asks by default
         self._context = asked.get("context")
         self._strict = asked.get("strict", True)
 
@@ -94,15 +95,64 @@ class AnswerCodec(BaseCodec[Answer]):
             body = _Body(pack(value.raw, self._ready.model), usage)
         except Unstorable as why:
             body = self._parsed_body(value, why)
-        return Payload(_TAG, _encoder.encode(body))
+        return Payload(_TAG, _encoder.encode(body), self.bill(value))
+
+    def bill(self, value: Answer) -> Spent | None:
+        """What the call cost that gave this answer."""
+        return self.spent(value.raw, value.usage)
+
+    def about(self) -> Spent | None:
+        """The model that this call asks, with nothing spent."""
+        return self.spent(None)
+
+    def spent(self, raw: Any, usage: Any = None) -> Spent | None:
+        """What a completion cost; None where nobody knows."""
+        try:
+            provider, default = self._who
+            return spent_on(self.asked.get("model", default), provider, raw, usage)
+        except Exception:  # noqa: BLE001 - of a completion with ways of its own: the answer is what counts
+            return None
 
     def decode(self, payload: Payload) -> Answer:
-        """Parse the completion anew, as instructor would have parsed it for this caller."""
+        """What instructor would have parsed out of the completion for this caller."""
+        kept = payload.kept
+        if kept is None:
+            return self._decode(payload)
+        name = (self._ready, self._strict)
+        form: AnswerMould | None = kept.forms.get(name, _UNKNOWN)
+        if form is _UNKNOWN:
+            answer = self._decode(payload)
+            if self._ready.inert:
+                # before anybody else has it: what its caller does to it is nobody else's affair
+                form = mould_of(answer)
+                kept.put(name, form, 0 if form is None else form.size)
+            return answer
+        return self._decode(payload) if form is None else form.cast()
+
+    def _decode(self, payload: Payload) -> Answer:
+        if payload.tag == STREAM:
+            return self.streamed(stored_chunks(payload)[0])
         body = self._read(payload)
         if body.raw is None:
             return self._from_parsed(body)
         raw = unpack(body.raw, self._ready.model)
         return self._parse(raw, None if body.usage is None else unpack(body.usage))
+
+    def streamed(self, chunks: Sequence[bytes]) -> Answer:
+        """What a stream comes to; `Undecodable` where nobody knows."""
+        raw = completion_of(chunks, self._ready.model)
+        return self._parse(raw, None if self._ready.asked is None else _summed(raw))
+
+    def shown(self, value: Answer) -> object:
+        """What `create` returns."""
+        return value.value
+
+    def completion(self, payload: Payload) -> Any:
+        """The provider's completion alone; raises `Undecodable` if it was not kept."""
+        body = self._read(payload)
+        if body.raw is None:
+            raise Undecodable("only the parsed model was kept")
+        return unpack(body.raw, self._ready.model)
 
     def refused(self, payload: Payload) -> Answer:
         """Parse what the leader could not; raises what the bare client raises then."""
@@ -121,23 +171,23 @@ class AnswerCodec(BaseCodec[Answer]):
                 last_completion=raw,
                 n_attempts=body.attempts,
                 total_usage=usage,
-                messages=self._asked.get("messages"),
-                create_kwargs={k: v for k, v in self._asked.items() if k not in _OURS},
+                messages=self.asked.get("messages"),
+                create_kwargs={k: v for k, v in self.asked.items() if k not in _OURS},
                 failed_attempts=[FailedAttempt(body.attempts, error, raw)],
             ) from error
 
     def explain(self, error: BaseException) -> Failure:
         """How far an error travels; a completion that failed validation goes along."""
-        timeout = self._asked.get("timeout")
+        timeout = self.asked.get("timeout")
         return Failure(
             reach_of(error, own_timeout=isinstance(timeout, (int, float))),
-            told(error, self._asked),
+            told(error, self.asked),
             self._completion_of(error),
         )
 
     def rebuild(self, record: ErrorRecord) -> BaseException:
         """The provider's own exception, wrapped as the leader's was; else `RemoteCallError`."""
-        return remade(record, self._asked) or super().rebuild(record)
+        return remade(record, self.asked) or super().rebuild(record)
 
     def _completion_of(self, error: BaseException) -> Payload | None:
         raw = last_completion(error)
@@ -152,7 +202,7 @@ class AnswerCodec(BaseCodec[Answer]):
             )
         except Unstorable:
             return None
-        return Payload(_TAG, _encoder.encode(body))
+        return Payload(_TAG, _encoder.encode(body), self.spent(raw, usage))
 
     def _read(self, payload: Payload) -> _Body:
         if payload.tag != _TAG:
@@ -193,7 +243,8 @@ class AnswerCodec(BaseCodec[Answer]):
             body = _Body(None, None, model=data, raw_form=form, raw_text=text)
             same = self._from_parsed(body).value == answer.value
         except (TypeError, ValueError) as error:
-            raise Unstorable(f"{why}; nor has the model a JSON form: {error}") from None
+            told = type(error).__name__  # and not its words: of a serializer that quotes the answer
+            raise Unstorable(f"{why}; nor has the model a JSON form ({told})") from None
         if not same:
             raise Unstorable(f"{why}; nor does the model come back equal from its JSON") from None
         if form == "text":
@@ -214,6 +265,16 @@ class AnswerCodec(BaseCodec[Answer]):
         elif body.raw_form == "json":
             raw = json.loads(body.raw_text)
         return Answer(_finalize_parsed_response(parsed, raw), raw)
+
+
+def _summed(raw: Any) -> Any:
+    """The usage of the one try that a stream is, and `raw` as instructor leaves it."""
+    sdk = type(getattr(raw, "usage", None)).__module__.partition(".")[0]
+    total = _initialize_usage(Provider.ANTHROPIC if sdk == "anthropic" else Provider.OPENAI)
+    if not has_compatible_usage(raw, total):
+        return None
+    update_total_usage(raw, total)
+    return total
 
 
 def _held(model: type[BaseModel], value: Any) -> BaseModel:

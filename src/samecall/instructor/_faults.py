@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,12 +17,15 @@ from samecall._codec import retry_after_of, status_of, without_secrets
 from samecall._ports import ErrorRecord, Reach
 from samecall.instructor._remade import described
 
-__all__ = ["last_completion", "reach_of", "told"]
+__all__ = ["is_timeout", "last_completion", "reach_of", "told"]
 
 _PRIVATE = frozenset({401, 403})
 _LONGEST = 300
 _WINDOW = 16
 _PROMPT = 100_000
+_SHORTEST = 3
+_BEFORE = r"(?:(?<!\w)|(?<=\\[nrt]))"  # an SDK shows a line's end as two characters
+_SAID = frozenset({"content", "contents", "input", "parts", "prompt", "system", "text"})
 
 
 def reach_of(error: BaseException, *, own_timeout: bool) -> Reach:
@@ -34,7 +38,7 @@ def reach_of(error: BaseException, *, own_timeout: bool) -> Reach:
     if isinstance(error, IncompleteOutputException):
         return Reach.FLEET
     cause = _cause(error)
-    if _is_timeout(cause):
+    if is_timeout(cause):
         return Reach.OWN if own_timeout else Reach.PROCESS
     status = status_of(cause)
     if status is not None:
@@ -83,7 +87,8 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _is_timeout(error: BaseException) -> bool:
+def is_timeout(error: BaseException) -> bool:
+    """Whether somebody's patience ended."""
     return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
 
 
@@ -103,7 +108,28 @@ def _scrubbed(message: str, asked: Mapping[str, Any]) -> str:
         else:
             parts.append(message[place])
             place += 1
-    return "".join(parts)
+    return _without_lines("".join(parts), asked)
+
+
+def _without_lines(message: str, asked: Mapping[str, Any]) -> str:
+    """A short prompt, or a short line of one, has no window: it goes where it stands whole."""
+    lines = {line.strip() for line in _lines(asked)}
+    for line in sorted(lines, key=len, reverse=True):
+        if len(line) >= _SHORTEST and line in message:
+            message = re.sub(rf"{_BEFORE}{re.escape(line)}(?!\w)", "[…]", message)
+    return message
+
+
+def _lines(value: Any, depth: int = 8, *, said: bool = False) -> Iterator[str]:
+    """The lines of what is said in a call: not of roles, names and settings."""
+    if isinstance(value, str):
+        yield from value[:_PROMPT].splitlines() if said else ()
+    elif depth and isinstance(value, Mapping):
+        for name, item in cast("Mapping[str, Any]", value).items():
+            yield from _lines(item, depth - 1, said=name in _SAID)
+    elif depth and isinstance(value, (list, tuple)):
+        for item in cast("Sequence[Any]", value):
+            yield from _lines(item, depth - 1, said=said)
 
 
 def _texts(value: Any, depth: int = 8) -> Iterator[str]:

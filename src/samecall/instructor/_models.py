@@ -7,17 +7,18 @@ one that it contains) is rebuilt, and its instances can be pickled.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from instructor.v2.core.response_model import prepare_response_model
 from instructor.v2.dsl.partial import PartialBase
 from pydantic import BaseModel
 
 from samecall._key import schema_digest
-from samecall.instructor._pickling import Derived, let_pickle, reachable
+from samecall.instructor._derived import canonical, found, lock, reachable, shape, unchanged, watch
+from samecall.instructor._mould import is_inert
+from samecall.instructor._pickling import let_pickle
 
 __all__ = ["Prepared", "is_iterable", "prepared"]
 
@@ -25,27 +26,33 @@ _MEMO = "__samecall_prepared__"
 _FORMS = 512
 
 _forms: OrderedDict[object, Prepared] = OrderedDict()
-_lock = threading.RLock()  # a class being made may run code of its author's, which may ask
 
 
 class Prepared:
     """A response model as asked for, the class that instructor parses into, and its digest."""
 
-    __slots__ = ("_digest", "_watch", "asked", "model")
+    __slots__ = ("_digest", "_inert", "_watch", "asked", "model")
 
     def __init__(self, asked: Any, parallel: bool) -> None:
         self.asked = asked
         # parallel tools parse into the members themselves: there is no class to prepare
         self.model: Any = asked if parallel else prepare_response_model(asked)
         self._digest: tuple[object, ...] | None = None
-        classes = [cls for root in _roots(self.model) for cls in reachable(root)]
-        self._watch = tuple((cls, cls.__pydantic_validator__) for cls in classes)
-        if asked is not None and not parallel:
-            let_pickle(asked, cast("type[BaseModel]", self.model), _blank)
+        self._inert: bool | None = None
+        self._watch = watch(self.model)
+        if asked is not None:
+            let_pickle(asked, self.model, _blank, *((True,) if parallel else ()))
 
     def is_current(self) -> bool:
         """False once a class in it was rebuilt (`model_rebuild`), so that its schema may differ."""
-        return all(cls.__pydantic_validator__ is validator for cls, validator in self._watch)
+        return unchanged(self._watch)
+
+    @property
+    def inert(self) -> bool:
+        """Whether parsing runs no code of the caller's, so that a copy does as well."""
+        if self._inert is None:
+            self._inert = self.asked is None or is_inert(self.model)
+        return self._inert
 
     @property
     def schema(self) -> tuple[object, ...]:
@@ -62,50 +69,46 @@ class Prepared:
 
 def is_iterable(asked: Any) -> bool:
     """Whether `asked` is `Iterable[T]`."""
-    return get_origin(asked) is Iterable
+    return not isinstance(asked, type) and get_origin(asked) is Iterable
 
 
 def prepared(asked: Any, *, parallel: bool = False) -> Prepared:
     """The preparation of `asked`, remembered; raises what instructor raises for a wrong one."""
-    if isinstance(asked, type) and issubclass(asked, BaseModel) and not parallel:
-        known = asked.__dict__.get(_MEMO)
+    if isinstance(asked, type) and not parallel:
+        known: Prepared | None = asked.__dict__.get(_MEMO)
         if known is not None and known.is_current():
-            return known  # type: ignore[no-any-return]
-        with _lock:
-            known = asked.__dict__.get(_MEMO)
-            if known is None or not known.is_current():
-                known = Prepared(asked, parallel)
-                # on the class, because it has to live exactly as long: a table that is weak in
-                # its keys would keep them alive through its values, which inherit from them
-                type.__setattr__(asked, _MEMO, known)
-        return known
+            return known
+        if issubclass(asked, BaseModel):
+            return _prepared_class(asked)
     return _prepared_form(asked, parallel)
 
 
+def _prepared_class(asked: type[BaseModel]) -> Prepared:
+    with lock:
+        known: Prepared | None = asked.__dict__.get(_MEMO)
+        if known is None or not known.is_current():
+            one = canonical(asked)
+            known = Prepared(asked, parallel=False) if one is asked else prepared(one)
+            # on the class, because it has to live exactly as long: a table that is weak in
+            # its keys would keep them alive through its values, which inherit from them
+            type.__setattr__(asked, _MEMO, known)
+    return known
+
+
 def _prepared_form(asked: Any, parallel: bool) -> Prepared:
-    key = (parallel, _shape(asked))
-    with _lock:
+    key = (parallel, shape(asked))
+    with lock:
         known = _forms.get(key)
         if known is None or not known.is_current():
+            one = canonical(asked)
+            if one is not asked:
+                return prepared(one, parallel=parallel)
             known = _forms[key] = Prepared(asked, parallel)
             while len(_forms) > _FORMS:
                 _forms.popitem(last=False)
         else:
             _forms.move_to_end(key)
     return known
-
-
-def _shape(form: Any) -> object:
-    # `Union[int, str] == Union[str, int]`, and `Literal[0] == Literal[False]` for some Pythons:
-    # members in order, each with its class, tell them apart
-    args = get_args(form)
-    if not args:
-        try:
-            hash(form)
-        except TypeError:
-            return (cast("type[object]", type(form)), id(form), repr(form))
-        return (cast("type[object]", type(form)), form)
-    return (get_origin(form), *(_shape(arg) for arg in args))
 
 
 def _roots(model: Any) -> Iterator[type[BaseModel]]:
@@ -125,10 +128,10 @@ def _whole(model: type[BaseModel]) -> type[BaseModel]:
     return model
 
 
-def _blank(recipe: Any, place: int) -> BaseModel:
+def _blank(recipe: Any, place: int, parallel: bool = False) -> BaseModel:
     # the first half of unpickling; pydantic's own __setstate__ is the second
-    asked = recipe.make() if isinstance(recipe, Derived) else recipe
-    for index, cls in enumerate(reachable(prepared(asked).model)):
+    asked = found(recipe)
+    for index, cls in enumerate(reachable(prepared(asked, parallel=parallel).model)):
         if index == place:
             return cls.__new__(cls)
     raise TypeError(f"{asked!r} no longer holds the class that was pickled")

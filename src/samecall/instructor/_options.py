@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from samecall._arguments import NAMESPACE_MOST
+from samecall._arguments import MODES, Mode, check_namespace, check_tags
 from samecall._errors import ConfigurationError
 from samecall._policy import Policy, seconds
 
 if TYPE_CHECKING:
     from samecall._cache import Cache
 
-__all__ = ["Mode", "Options", "Settings", "check_cache", "check_namespace", "take_options"]
+__all__ = ["Options", "Settings", "check_cache", "take_options"]
 
-Mode = Literal["use", "refresh", "bypass", "only"]
-
-_MODES = get_args(Mode)
-_NAMES = ("cache", "cache_ttl", "cache_namespace", "cache_mode", "cache_vary")
+_NAMES = (
+    "cache",
+    "cache_ttl",
+    "cache_namespace",
+    "cache_mode",
+    "cache_policy",
+    "cache_tags",
+    "cache_vary",
+)
 _PROVIDERS = frozenset({"cache_control"})
 _ABSENT = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What `cached` was given: the defaults of every call of one client."""
-
-    cache: Cache
-    policy: Policy | None = None
-    namespace: str | None = None
-    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +37,24 @@ class Options:
     namespace: str
     mode: Mode
     vary: Any
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `cached` was given: the defaults of every call of one client."""
+
+    cache: Cache
+    policy: Policy | None = None
+    namespace: str | None = None
+    account: str | None = None
+    plain: Options = field(init=False)
+    """The options of a call that says nothing about the cache."""
+
+    def __post_init__(self) -> None:
+        namespace = self.namespace or self.cache.namespace
+        options = Options(self.cache, self.policy, namespace, "use", None)
+        object.__setattr__(self, "plain", options)
 
 
 def check_cache(value: Any, name: str) -> Any:
@@ -55,17 +68,10 @@ def check_cache(value: Any, name: str) -> Any:
     )
 
 
-def check_namespace(value: Any, name: str) -> str:
-    """`value`, if it is a namespace such as a cache takes."""
-    if isinstance(value, str) and 0 < len(value) <= NAMESPACE_MOST:
-        return value
-    raise ConfigurationError(
-        f"{name} takes a non-empty string of at most {NAMESPACE_MOST} characters; got {value!r:.60}"
-    )
-
-
 def take_options(asked: dict[str, Any], settings: Settings) -> Options:
     """Pop the arguments named `cache*` from `asked`; `ConfigurationError` for a wrong one."""
+    if not _any_ours(tuple(asked)) and asked.get("timeout") is None:
+        return settings.plain
     for name in asked:
         if name.startswith("cache_") and name not in _NAMES and name not in _PROVIDERS:
             raise ConfigurationError(f"{name} is not an argument; these are: {', '.join(_NAMES)}")
@@ -78,9 +84,9 @@ def take_options(asked: dict[str, Any], settings: Settings) -> Options:
     ttl = None if ttl is None else seconds(ttl, "cache_ttl")
     space = asked.pop("cache_namespace", None)
     mode = asked.pop("cache_mode", "use")
-    if mode not in _MODES:
+    if mode not in MODES:
         raise ConfigurationError(
-            f"cache_mode takes {', '.join(map(repr, _MODES))}; got {mode!r:.60}"
+            f"cache_mode takes {', '.join(map(repr, MODES))}; got {mode!r:.60}"
         )
     vary = asked.pop("cache_vary", None)
     if space is not None:
@@ -88,10 +94,22 @@ def take_options(asked: dict[str, Any], settings: Settings) -> Options:
     else:
         namespace = settings.namespace or (cache.namespace if cache is not None else "default")
     wait = asked.get("timeout")
-    policy = settings.policy
+    policy = asked.pop("cache_policy", None)
+    if policy is None:
+        policy = settings.policy
+    elif not isinstance(policy, Policy):
+        raise ConfigurationError(f"cache_policy takes a Policy; got {type(policy).__name__}")
+    tags = asked.pop("cache_tags", ())
+    tags = check_tags(tags, "cache_tags") if tags != () else ()
     if cache is not None and (ttl is not None or _is_wait(wait)):
         policy = _derived(policy or cache.policy, ttl, wait if _is_wait(wait) else None)
-    return Options(cache, policy, namespace, mode, vary)
+    return Options(cache, policy, namespace, mode, vary, tags)
+
+
+@lru_cache(1_024)
+def _any_ours(names: tuple[str, ...]) -> bool:
+    # the same few sets of names again and again
+    return any(name.startswith("cache") for name in names)
 
 
 def _is_wait(timeout: Any) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from instructor.v2.core.multimodal import PDF, Audio, Image
 
 from samecall._errors import Unkeyable
 
-__all__ = ["Snapshot", "parts_of"]
+__all__ = ["SLOW", "Rest", "Snapshot", "parts_of", "plain_parts"]
 
 # what cannot change the answer
 _SILENT = frozenset({"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"})
@@ -20,9 +20,22 @@ _LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token
 _EXTRAS = frozenset({"context", "extra_body", "extra_headers", "extra_query"})
 _ATOMS = frozenset({int, float, bool, type(None)})
 _OMITTED = frozenset({"NotGiven", "Omit"})
-_SLOW = 256 * 1024
+SLOW = 256 * 1024
+"""Characters or bytes from which a key is built off the event loop."""
 _PATH = 1_024
 _DEPTH = 200
+
+
+class Rest(TypedDict):
+    """What counts in a key beside the arguments.
+
+    of: the digest of what many calls share (client, schema, namespace).
+    """
+
+    of: bytes
+    default_model: str | None
+    account_named: bool
+    vary: Any
 
 
 class Snapshot:
@@ -45,7 +58,7 @@ class Snapshot:
     @property
     def slow(self) -> bool:
         """Whether building the key would hold up the event loop."""
-        return self.files or self.weight > _SLOW
+        return self.files or self.weight > SLOW
 
     @property
     def odd(self) -> bool:
@@ -74,6 +87,29 @@ class Snapshot:
         return value
 
 
+def plain_parts(
+    asked: Mapping[str, Any],
+    *,
+    of: bytes,
+    default_model: str | None,
+    account_named: bool,
+    vary: Any,
+) -> dict[str, Any] | None:
+    """What `parts_of` makes of arguments without files and media; None where there may be any."""
+    if asked.get("autodetect_images"):
+        return None
+    rest: dict[str, Any] = {}
+    for name, value in asked.items():
+        if name in _SILENT or (account_named and name in _LOGIN):
+            continue
+        settled = _extra(name, value) if name in _EXTRAS and value is not None else value
+        if settled is not _ABSENT and (value is not None or name not in _EXTRAS):
+            rest[name] = settled
+    if default_model is not None:
+        rest.setdefault("model", default_model)
+    return {"of": of, "vary": vary, "asked": rest}
+
+
 def parts_of(
     snapshot: Snapshot,
     *,
@@ -82,10 +118,7 @@ def parts_of(
     account_named: bool,
     vary: Any,
 ) -> dict[str, Any]:
-    """Everything that can change the answer, as plain data; raises `Unkeyable`.
-
-    `of`: the digest of what many calls share (client, schema, namespace).
-    """
+    """Everything that can change the answer, as plain data; raises `Unkeyable`."""
     asked = snapshot.asked
     rest: dict[str, Any] = {}
     detect = bool(asked.get("autodetect_images"))

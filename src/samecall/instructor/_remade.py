@@ -26,7 +26,13 @@ _MODULES = {
     "openai": "openai._exceptions",
     "anthropic": "anthropic._exceptions",
     "google": "google.genai.errors",
+    "httpx": "httpx",
+    "httpx2": "httpx2",
 }
+_TRANSPORT = frozenset({"ReadError", "RemoteProtocolError"})
+"""How a connection breaks in mid-stream."""
+_IN_MIDSTREAM = _TRANSPORT | {"APIError"}
+"""Errors that come without a status."""
 _STATUS_ERRORS = (
     "APIStatusError",
     "BadRequestError",
@@ -37,7 +43,7 @@ _STATUS_ERRORS = (
     "UnprocessableEntityError",
 )
 _NAMES = {
-    "openai": frozenset(_STATUS_ERRORS),
+    "openai": frozenset({"APIError", *_STATUS_ERRORS}),
     "anthropic": frozenset(
         {
             *_STATUS_ERRORS,
@@ -48,6 +54,8 @@ _NAMES = {
         }
     ),
     "google": frozenset({"APIError", "ClientError", "ServerError"}),
+    "httpx": _TRANSPORT,
+    "httpx2": _TRANSPORT,
 }
 # `rate_limit_exceeded`, `RESOURCE_EXHAUSTED`: a word of the provider's, not of the prompt
 _WORD = re.compile(r"[A-Za-z][A-Za-z_.-]{0,47}")
@@ -82,12 +90,12 @@ def described(error: BaseException, cause: BaseException) -> bytes:
 
 def remade(record: ErrorRecord, asked: Mapping[str, Any]) -> BaseException | None:
     """The exception that the bare client would have raised; None: nobody can say which."""
-    if not record.body or record.status is None:
+    if not record.body:
         return None
     try:
         told = msgspec.msgpack.decode(record.body, type=_Described)
         cls = _class(told.sdk, record.class_name)
-        if cls is None:
+        if cls is None or (record.status is None and record.class_name not in _IN_MIDSTREAM):
             return None
         cause = _made(cls, told, record)
         return _wrapped(cause, told, asked) if told.attempts > 0 else cause
@@ -100,6 +108,9 @@ def _made(cls: type[Exception], told: _Described, record: ErrorRecord) -> Except
     module = _module(told.sdk)
     http: Any = getattr(module, "httpx", None) or getattr(module, "httpx2", None)
     make: Any = cls
+    if record.class_name in _TRANSPORT:
+        broken: Exception = make(record.message)
+        return broken
     if told.sdk == "google":
         body = {"code": record.status, "message": record.message, "status": told.type}
         response = http.Response(record.status, headers=headers) if http else None
@@ -107,8 +118,11 @@ def _made(cls: type[Exception], told: _Described, record: ErrorRecord) -> Except
         return error
     # nothing is sent to it: what was asked of whom is not told
     request = http.Request("POST", "https://another.process.invalid/")
-    response = http.Response(record.status, headers=headers, request=request)
     body = {"message": record.message, "code": told.code, "type": told.type}
+    if record.status is None:
+        event: Exception = make(record.message, request, body=body)
+        return event
+    response = http.Response(record.status, headers=headers, request=request)
     made: Exception = make(record.message, response=response, body=body)
     return made
 

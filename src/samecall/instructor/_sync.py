@@ -13,10 +13,12 @@ from tenacity import Retrying
 
 from samecall._entry import Payload
 from samecall._errors import CacheMiss
+from samecall._portal import portal_for
+from samecall.instructor._answer import Answer
 from samecall.instructor._calls import Calls
-from samecall.instructor._codec import Answer, AnswerCodec
-from samecall.instructor._options import Settings, take_options
-from samecall.instructor._portal import portal_for
+from samecall.instructor._codec import AnswerCodec
+from samecall.instructor._options import Settings
+from samecall.instructor._stream_sync import SyncStreams
 
 __all__ = ["CachedInstructor"]
 
@@ -62,7 +64,8 @@ class CachedInstructor(Instructor):
 
     def __init__(self, original: Instructor, settings: Settings) -> None:
         self._samecall_original = original
-        self._samecall_calls = Calls(original, _in_a_thread(original), settings, _LateCodec)
+        self._samecall_calls = calls = Calls(original, _in_a_thread(original), settings, _LateCodec)
+        self._samecall_streams = SyncStreams(calls, original.create_fn, original.client)
         super().__init__(
             client=original.client,
             create=self._samecall_create,
@@ -123,14 +126,8 @@ class CachedInstructor(Instructor):
 
     def _samecall_create(self, **asked: Any) -> Any:
         if self._samecall_calls.streams(asked):
-            return self._samecall_stream(asked)
+            return self._samecall_streams.open(asked)
         return self._samecall_answer(asked).value
-
-    def _samecall_stream(self, asked: dict[str, Any]) -> Any:
-        cache = take_options(asked, self._samecall_calls.settings).cache
-        if cache is not None:
-            portal_for(cache).call(_report_stream, cache)
-        return self._samecall_original.create_fn(**asked)
 
     def _samecall_answer(self, asked: dict[str, Any]) -> Answer:
         calls = self._samecall_calls
@@ -144,9 +141,10 @@ class CachedInstructor(Instructor):
             return codec.read_refused(answer.payload)
         try:
             return codec.read(answer.payload)
-        except Exception as error:  # as in the cache: what cannot be read is a miss
+        except Exception as error:  # noqa: BLE001 - as in the cache: what cannot be read is a miss
             if again.get("cache_mode") == "only":
-                raise CacheMiss("the entry cannot be read") from error
+                # not "from" it: a validator's error quotes the answer
+                raise CacheMiss(f"the entry cannot be read ({type(error).__name__})") from None
             once_more: Answer = portal.call(calls.answer, {**again, "cache_mode": "refresh"})
             return once_more
 
@@ -160,7 +158,3 @@ def _in_a_thread(original: Instructor) -> Any:
         )
 
     return create
-
-
-async def _report_stream(cache: Any) -> None:
-    cache.report_stream()

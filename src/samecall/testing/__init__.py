@@ -1,7 +1,7 @@
 """Public doubles and contract suites, for tests of samecall and of what is built on it.
 
-The contract suites need pytest and live in `samecall.testing.contracts`; nothing else here
-imports it.
+The contract suites need pytest, which nothing else here imports; their home is
+`samecall.testing.contracts`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from samecall.testing._proxy import FaultProxy
     from samecall.testing._virtual import VirtualClock, VirtualLoop, run_virtual
     from samecall.testing.clusters import LocalCluster
+    from samecall.testing.contracts import LeaseStoreContract, RecordingContract, StoreContract
     from samecall.testing.provider import StubProvider
     from samecall.testing.sentinels import LocalSentinel
     from samecall.testing.servers import LocalServer
@@ -23,10 +24,13 @@ __all__ = [
     "FaultProxy",
     "FaultyStore",
     "GatedProvider",
+    "LeaseStoreContract",
     "LocalCluster",
     "LocalSentinel",
     "LocalServer",
     "ManualClock",
+    "RecordingContract",
+    "StoreContract",
     "StubProvider",
     "VirtualClock",
     "VirtualLoop",
@@ -37,10 +41,13 @@ _HOMES = {
     "FaultProxy": "samecall.testing._proxy",
     "FaultyStore": "samecall.testing._faulty",
     "GatedProvider": "samecall.testing._doubles",
+    "LeaseStoreContract": "samecall.testing.contracts",
     "LocalCluster": "samecall.testing.clusters",
     "LocalSentinel": "samecall.testing.sentinels",
     "LocalServer": "samecall.testing.servers",
     "ManualClock": "samecall.testing._doubles",
+    "RecordingContract": "samecall.testing.contracts",
+    "StoreContract": "samecall.testing.contracts",
     "StubProvider": "samecall.testing.provider",
     "VirtualClock": "samecall.testing._virtual",
     "VirtualLoop": "samecall.testing._virtual",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from samecall._errors import StoreError
-from samecall._ports import SEEN_ANY, SEEN_NOTHING, Hit, Wait
+from samecall._ports import EPOCH_UNTOLD, SEEN_ANY, SEEN_NOTHING, Hit, Wait
 from samecall.testing._acquire_contract import LONG, lead, new_token, stamp_of
 from samecall.testing._faulty import FaultyStore
 from samecall.testing._store_contract import StoreContract
@@ -114,6 +114,61 @@ class CommitContract(StoreContract):
         assert await faulty.commit(key, token, got.seen, data, LONG) is True
         assert (await store.get(key)).data == data
         await lead(store, key, seen=stamp_of(data))
+
+    # --- commit of who called without an answer to its ACQUIRE ---------------------------------
+
+    async def test_untold_commit_where_nothing_came_between(self, store: Any) -> None:
+        """Nobody leads, nothing was forgotten: the paid answer is kept."""
+        key, data = self.new_key(), self.new_data(self.new_key())
+        assert await store.commit(key, new_token(), SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is True
+        assert (await store.get(key)).data == data
+
+    async def test_untold_commit_under_a_late_lease(self, store: Any) -> None:
+        """The own lease counts as none and is freed; what nothing forbids is stored."""
+        key = self.new_key()
+        token, _ = await lead(store, key)
+        data = self.new_data(key)
+        assert await store.commit(key, token, SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is True
+        await lead(store, key, seen=stamp_of(data))
+
+    async def test_untold_commit_over_a_value(self, store: Any) -> None:
+        """Refused, although the lease came late: it was not this value that was seen."""
+        key = self.new_key()
+        newer = self.new_data(key)
+        await store.set(key, newer, LONG)
+        token, _ = await lead(store, key, seen=SEEN_ANY)
+        data = self.new_data(key)
+        assert await store.commit(key, token, SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is False
+        assert (await store.get(key)).data == newer
+        await lead(store, key, seen=SEEN_ANY)
+
+    async def test_untold_commit_after_a_forget(self, store: Any) -> None:
+        """Refused, with a lease that came late or without: the call may be older."""
+        key = self.new_key()
+        await store.forget(key, LONG)
+        token, _ = await lead(store, key)
+        for _ in range(2):
+            data = self.new_data(key)
+            assert await store.commit(key, token, SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is False
+        assert await store.get(key) is None
+        await lead(store, key)
+
+    async def test_untold_commit_against_anothers_lease(self, store: Any) -> None:
+        """Refused, and the other's lease stays."""
+        key = self.new_key()
+        await lead(store, key)
+        data = self.new_data(key)
+        assert await store.commit(key, new_token(), SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is False
+        assert isinstance(await store.acquire(key, new_token(), SEEN_NOTHING, LONG), Wait)
+
+    async def test_untold_commit_again_after_a_lost_reply(self, store: Any) -> None:
+        """It finds its own stamp there, and leaves no lease that came meanwhile."""
+        key = self.new_key()
+        token, data = new_token(), self.new_data(key)
+        assert await store.commit(key, token, SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is True
+        await store.acquire(key, token, SEEN_ANY, LONG)
+        assert await store.commit(key, token, SEEN_NOTHING, data, LONG, EPOCH_UNTOLD) is True
+        await lead(store, key, seen=SEEN_ANY)
 
     async def test_commit_of_any_bytes(self, store: Any) -> None:
         """COMMIT reads nothing into the bytes but their stamp."""

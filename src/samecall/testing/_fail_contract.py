@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from samecall._entry import Kind
-from samecall._ports import SEEN_ANY, SEEN_NOTHING, Failed, Hit, Wait
+from samecall._ports import EPOCH_NONE, SEEN_ANY, SEEN_NOTHING, Failed, Hit, Wait
 from samecall.testing._acquire_contract import LONG, lead, new_token, stamp_of
 from samecall.testing._store_contract import StoreContract
 
@@ -126,8 +128,75 @@ class FailContract(StoreContract):
         await store.forget(key, LONG)
         token, got = await lead(store, key)
         data = self.new_data(key)
-        assert await store.commit(key, token, got.seen, data, LONG) is True
+        assert await store.commit(key, token, got.seen, data, LONG, got.epoch) is True
         assert (await store.get(key)).data == data
+
+    async def test_each_forget_leaves_another_epoch(self, store: Any) -> None:
+        """LEAD tells it, and tells none where nothing was forgotten."""
+        key = self.new_key()
+        token, got = await lead(store, key)
+        epochs = {got.epoch}
+        for _ in range(3):
+            await store.forget(key, LONG)
+            token, got = await lead(store, key)
+            assert await store.acquire(key, token, SEEN_NOTHING, LONG) == got
+            epochs.add(got.epoch)
+        assert len(epochs) == 4
+        assert EPOCH_NONE in epochs
+
+    @pytest.mark.parametrize("forgets", [1, 2])
+    async def test_commit_under_a_lease_that_came_after_a_forget(
+        self, store: Any, forgets: int
+    ) -> None:
+        """An ACQUIRE carried out twice proves nothing: refused, and the lease is free again."""
+        key = self.new_key()
+        if forgets == 2:
+            await store.forget(key, LONG)
+        token, got = await lead(store, key)
+        await store.forget(key, LONG)
+        await store.acquire(key, token, SEEN_NOTHING, LONG)
+        data = self.new_data(key)
+        assert await store.commit(key, token, got.seen, data, LONG, got.epoch) is False
+        assert await store.get(key) is None
+        await lead(store, key)
+
+    async def test_fail_under_a_lease_that_came_after_a_forget(self, store: Any) -> None:
+        """The same of an error."""
+        key = self.new_key()
+        token, got = await lead(store, key)
+        await store.forget(key, LONG)
+        await store.acquire(key, token, SEEN_NOTHING, LONG)
+        error = self.new_data(key, b"500", Kind.ERROR)
+        assert await store.fail(key, token, error, LONG, got.epoch) is False
+        await lead(store, key)
+
+    async def test_fail_begun_after_a_forget(self, store: Any) -> None:
+        """A lease taken after the forget fails as ever."""
+        key = self.new_key()
+        await store.forget(key, LONG)
+        token, got = await lead(store, key)
+        error = self.new_data(key, b"500", Kind.ERROR)
+        assert await store.fail(key, token, error, LONG, got.epoch) is True
+        assert type(await store.acquire(key, new_token(), SEEN_NOTHING, LONG)) is Failed
+
+    async def test_a_lost_lease_begun_after_a_forget(self, store: Any) -> None:
+        """The forget is older than the call: its answer is kept, as without one."""
+        key = self.new_key()
+        await store.forget(key, LONG)
+        token, got = await lead(store, key, lease=self.short)
+        await self.pass_time(self.short)
+        data = self.new_data(key)
+        assert await store.commit(key, token, got.seen, data, LONG, got.epoch) is True
+        assert (await store.get(key)).data == data
+
+    async def test_a_tombstone_that_ends_refuses_nobody(self, store: Any) -> None:
+        """Who led while it stood commits after its end."""
+        key = self.new_key()
+        await store.forget(key, self.short)
+        token, got = await lead(store, key)
+        await self.pass_time(self.short)
+        data = self.new_data(key)
+        assert await store.commit(key, token, got.seen, data, LONG, got.epoch) is True
 
     async def test_a_new_commit_leaves_the_tombstone(self, store: Any) -> None:
         """The flight from before stays refused, also when the newer value has run out."""
@@ -135,7 +204,7 @@ class FailContract(StoreContract):
         late, before = await lead(store, key)
         await store.forget(key, LONG)
         token, got = await lead(store, key)
-        await store.commit(key, token, got.seen, self.new_data(key), self.short)
+        await store.commit(key, token, got.seen, self.new_data(key), self.short, got.epoch)
         await self.pass_time(self.short)
         assert await store.commit(key, late, before.seen, self.new_data(key), LONG) is False
         assert await store.get(key) is None

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from samecall._entry import Key
 from samecall._errors import StoreError
-from samecall._ports import Acquired, Bell, Found, LeaseStore
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, LeaseStore
+from samecall._recordings import Recorded, RecordingStore
 
 __all__ = ["FaultyStore", "Operation"]
 
 T = TypeVar("T")
 
 Operation = Literal[
-    "get", "set", "forget", "clear", "ping",
+    "get", "set", "forget", "generations", "renew_generation", "clear", "walk", "ping",
     "acquire", "renew", "commit", "fail", "release", "listen", "wait",
+    "record", "replay", "follow",
 ]  # fmt: skip
 
 
@@ -42,7 +44,7 @@ class FaultyStore:
     """A `LeaseStore` that passes all on to another, except where told to go wrong.
 
     `calls[operation]` counts what was asked, `held[operation]` what stands at a `hold`. The
-    operation "listen" is the subscribing, "wait" the waiting for a bell.
+    operation "listen" is the subscribing, "wait" the waiting for a bell, "walk" each step.
     """
 
     def __init__(self, store: LeaseStore) -> None:
@@ -135,8 +137,23 @@ class FaultyStore:
     async def forget(self, key: Key, tombstone: float) -> None:
         return await self.through("forget", lambda: self.store.forget(key, tombstone))
 
+    async def generations(
+        self, namespace: str, tags: Sequence[str], ttl: float
+    ) -> tuple[bytes, ...]:
+        read = self.store.generations
+        return await self.through("generations", lambda: read(namespace, tags, ttl))
+
+    async def renew_generation(self, namespace: str, tag: str) -> None:
+        renew = self.store.renew_generation
+        return await self.through("renew_generation", lambda: renew(namespace, tag))
+
     async def clear(self, namespace: str) -> int:
         return await self.through("clear", lambda: self.store.clear(namespace))
+
+    async def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
+        walking = self.store.walk(namespace)
+        while (pair := await self.through("walk", lambda: anext(walking, None))) is not None:
+            yield pair
 
     async def ping(self) -> None:
         return await self.through("ping", self.store.ping)
@@ -152,26 +169,57 @@ class FaultyStore:
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         return await self.through("renew", lambda: self.store.renew(key, token, lease))
 
-    async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
-        return await self.through("commit", lambda: self.store.commit(key, token, seen, data, ttl))
+    async def commit(
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        data: bytes,
+        ttl: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> bool:
+        args = (key, token, seen, data, ttl, epoch)
+        return await self.through("commit", lambda: self.store.commit(*args))
 
-    async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
-        return await self.through("fail", lambda: self.store.fail(key, token, data, ttl))
+    async def fail(
+        self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
+    ) -> bool:
+        return await self.through("fail", lambda: self.store.fail(key, token, data, ttl, epoch))
 
     async def release(self, key: Key, token: bytes) -> bool:
         return await self.through("release", lambda: self.store.release(key, token))
 
     def listen(self, key: Key) -> AbstractAsyncContextManager[Bell]:
-        return self._listen(key)
+        return self._subscribe("listen", self.store.listen(key))
 
     @asynccontextmanager
-    async def _listen(self, key: Key) -> AsyncGenerator[Bell, None]:
-        listening = self.store.listen(key)
-        bell = await self.through("listen", listening.__aenter__)
+    async def _subscribe(
+        self, operation: Operation, listening: AbstractAsyncContextManager[Bell]
+    ) -> AsyncGenerator[Bell, None]:
+        bell = await self.through(operation, listening.__aenter__)
         try:
             yield _FaultyBell(self, bell)
         finally:
             await listening.__aexit__(None, None, None)
+
+    # --- RecordingStore -----------------------------------------------------------------------
+
+    async def record(
+        self, key: Key, token: bytes, number: int, frame: bytes, lease: float, life: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> Recorded:  # fmt: skip
+        args = (key, token, number, frame, lease, life, epoch)
+        return await self.through("record", lambda: self._recordings.record(*args))
+
+    async def replay(self, key: Key, token: bytes, after: int) -> Sequence[bytes]:
+        return await self.through("replay", lambda: self._recordings.replay(key, token, after))
+
+    def follow(self, key: Key, token: bytes) -> AbstractAsyncContextManager[Bell]:
+        return self._subscribe("follow", self._recordings.follow(key, token))
+
+    @property
+    def _recordings(self) -> RecordingStore:
+        return cast("RecordingStore", self.store)
 
 
 class _FaultyBell:

@@ -55,7 +55,7 @@ class FaultProxy:
         self._connections = 0
         self._wires: set[Wire] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._listening: asyncio.Task[None] | None = None
         self._resetter: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,8 +117,7 @@ class FaultProxy:
             for wire in self._wires:
                 wire.passed = 0
         if wanted.refuse and self._listener is not None:
-            self._listener.close()
-            self._listener = None
+            self._shut()
             self._reset()
         if before.refuse and not wanted.refuse:
             self._open()
@@ -150,13 +149,16 @@ class FaultProxy:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._shut()
         self._reset()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # From Python 3.12 on, to gather what has ended takes no turn of the loop, in which
+            # they would leave the set.
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # in which the last connections end
         self._loop = None
 
     @classmethod
@@ -202,25 +204,35 @@ class FaultProxy:
 
     def _open(self) -> None:
         # listens from here on, although the loop begins to accept a little later
-        listener = socket.create_server((_HOST, self.port), backlog=128)
-        self.port = listener.getsockname()[1]
-        self._listening = self._start(self._listen(listener))
+        self._listener = socket.create_server((_HOST, self.port), backlog=128)
+        self._listener.setblocking(False)  # noqa: FBT003 - its only argument
+        self.port = self._listener.getsockname()[1]
+        self._listening = self._start(self._listen(self._listener))
+
+    def _shut(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is None or self._listening is None:
+            return
+        self._listening.cancel()
+        # before its number is another socket's
+        asyncio.get_running_loop().remove_reader(listener)
+        listener.close()
 
     async def _listen(self, listener: socket.socket) -> None:
-        server = await asyncio.start_server(self._accept, sock=listener)
-        if self.faults.refuse:
-            server.close()
-        else:
-            self._listener = server
+        # Not by asyncio's own server: when it is closed while it accepts, Python 3.12 and 3.13
+        # leave a transport behind whose end fails.
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            reader, writer = await asyncio.open_connection(sock=connection)
+            accepted = self._start(self._accept(reader, writer))
+            # also if it is cancelled before it begins
+            accepted.add_done_callback(_closing(writer))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         wire = Wire(self, reader, writer)
         self._wires.add(wire)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         try:
             await wire.run()
         finally:
@@ -231,3 +243,7 @@ class FaultProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _closing(writer: asyncio.StreamWriter) -> Callable[[object], None]:
+    return lambda _: writer.close()

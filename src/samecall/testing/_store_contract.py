@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samecall._entry import Entry, Key, Kind, Payload, encode_entry, new_stamp
+from samecall.testing._generation_contract import GenerationContract
 
 __all__ = ["StoreContract"]
 
@@ -18,7 +19,7 @@ def _text() -> str:
 
 
 @pytest.mark.asyncio
-class StoreContract:
+class StoreContract(GenerationContract):
     """What a `Store` promises.
 
     Override the fixture `store`; `pass_time` too if the store has a clock that can be moved.
@@ -202,6 +203,56 @@ class StoreContract:
         assert await store.clear(gone.namespace) == 1
         assert await store.get(gone) is None
         assert await store.get(stays) is not None
+
+    async def test_walk_comes_to_every_value(self, store: Any) -> None:
+        """Each key with its bytes and what is left of its ttl."""
+        namespace = self.new_key().namespace
+        assert [pair async for pair in store.walk(namespace)] == []
+        keys = [self.new_key(namespace) for _ in range(60)]
+        for key in keys:
+            await store.set(key, key.digest, 600.0)
+        met = {key: found async for key, found in store.walk(namespace)}
+        assert met.keys() == set(keys)
+        assert all(type(key) is Key and found.data == key.digest for key, found in met.items())
+        assert all(300.0 < found.left <= 600.0 for found in met.values())
+
+    async def test_walk_stays_in_its_namespace(self, store: Any) -> None:
+        """Whatever characters a namespace has, and however much another one looks like it."""
+        unique = _text()
+        names = [name.format(unique) for name in ("{}", "{}x", "{}:v", "{}*", "{}[ab]", "{}é")]
+        keys = [self.new_key(name) for name in names]
+        for key in keys:
+            await store.set(key, b"data", 60.0)
+        for key in keys:
+            assert {each async for each, _ in store.walk(key.namespace)} == {key}
+
+    async def test_walk_leaves_out_what_is_over(self, store: Any) -> None:
+        """What has expired or was forgotten does not come."""
+        over, gone, stays = (self.new_key("w" + _text()) for _ in range(3))
+        over, gone = (Key(key.digest, stays.namespace) for key in (over, gone))
+        for key in (over, gone, stays):
+            await store.set(key, b"data", self.short if key is over else 60.0)
+        await store.forget(gone, 60.0)
+        await self.pass_time(self.short)
+        assert {key async for key, _ in store.walk(stays.namespace)} == {stays}
+
+    async def test_walk_while_others_come_and_go(self, store: Any) -> None:
+        """Whatever is there all the while comes; a walk left halfway holds nobody up."""
+        namespace = self.new_key().namespace
+        stay = [self.new_key(namespace) for _ in range(40)]
+        go = [self.new_key(namespace) for _ in range(40)]
+        for key in (*stay, *go):
+            await store.set(key, b"data", 60.0)
+        met: set[Key] = set()
+        async for key, _ in store.walk(namespace):
+            met.add(key)
+            if go:
+                await store.forget(go.pop(), 60.0)
+                await store.set(self.new_key(namespace), b"data", 60.0)
+        assert met >= set(stay)
+        async for _ in store.walk(namespace):
+            break
+        await store.ping()
 
     # --- the rest -----------------------------------------------------------------------------
 

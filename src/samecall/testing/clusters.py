@@ -68,8 +68,13 @@ class LocalCluster:
         def local(port: int, more: list[str]) -> Member:
             return LocalServer(binary, port=port, arguments=more)
 
-        make = make or local
-        self.nodes: list[Member] = [make(_free_pair(), line) for _ in range(2 * _PRIMARIES)]
+        made = make or local
+
+        def node() -> Member:
+            return made(_free_pair(), line)
+
+        self._make = node
+        self.nodes: list[Member] = [self._make() for _ in range(2 * _PRIMARIES)]
 
     @property
     def url(self) -> str:
@@ -78,8 +83,8 @@ class LocalCluster:
 
     def start(self) -> None:
         """Start all servers and join them; return once every node sees all the others in place."""
-        for node in self.nodes:
-            node.start()
+        for number in range(len(self.nodes)):
+            self._begin(number)
         first = self.nodes[0]
         for number, node in enumerate(self.nodes):
             self.say(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -93,6 +98,19 @@ class LocalCluster:
             primary = self._name(self.nodes[i])
             self.say(self.nodes[i + _PRIMARIES], "CLUSTER", "REPLICATE", primary)
         wait_until(self.sound, "the cluster did not come together", _TOGETHER)
+
+    def _begin(self, number: int) -> None:
+        for last_try in (False, False, True):
+            try:
+                self.nodes[number].start()
+            except StoreError:
+                if last_try:
+                    raise
+                # somebody else may have taken one of its ports since they were chosen
+                self.nodes[number].close()
+                self.nodes[number] = self._make()
+            else:
+                return
 
     def say(self, node: Member, *command: str | bytes | int) -> Reply:
         """One node's reply to one command."""
@@ -194,7 +212,7 @@ class LocalCluster:
         """Whether all nodes run, own all slots and follow their primaries."""
         try:
             return all(self._sees_all(node) for node in self.nodes)
-        except OSError:
+        except (OSError, StoreError):  # one that still loads its data says so to everything
             return False
 
     def _sees_all(self, node: Member) -> bool:
@@ -239,7 +257,6 @@ def _free_pair() -> int:
     while True:
         port = free_port() - _BUS
         with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
 

@@ -17,7 +17,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"samecall.testing._{part}_contract"
-        for part in ("store", "acquire", "commit", "fail", "bell")
+        for part in ("acquire", "bell", "commit", "fail", "generation", "recording", "store")
     )
 )
 
@@ -25,9 +25,10 @@ from samecall.testing._acquire_contract import AcquireContract
 from samecall.testing._bell_contract import BellContract
 from samecall.testing._commit_contract import CommitContract
 from samecall.testing._fail_contract import FailContract
+from samecall.testing._recording_contract import RecordingContract
 from samecall.testing._store_contract import StoreContract
 
-__all__ = ["LeaseStoreContract", "StoreContract"]
+__all__ = ["LeaseStoreContract", "RecordingContract", "StoreContract"]
 
 
 class LeaseStoreContract(AcquireContract, CommitContract, FailContract, BellContract):

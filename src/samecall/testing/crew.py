@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -82,6 +83,8 @@ class Crew:
 
     def __enter__(self) -> Self:
         try:
+            # before Python 3.13 its start lets every signal through again, so it comes first
+            resource_tracker.ensure_running()
             with interrupts_held():
                 for index, setup in enumerate(self._setups):
                     self._start(index, setup)

@@ -32,11 +32,10 @@ def free_port() -> int:
     """A TCP port of the loopback interface that nobody listens on."""
     for _ in range(200):
         port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 - nothing secret
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind((HOST, port))
-                return port
+        # Without SO_REUSEADDR, so that a port where a connection lately ended does not count.
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
     raise StoreError(f"no free port between {_FIRST_PORT} and {_LAST_PORT}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -15,7 +17,7 @@ from samecall.cli.fleet.tally import Phase, Report, report, tally
 from samecall.cli.fleet.worker import Order, Setup, Share, work
 from samecall.testing.crew import Crew, WorkerLost
 
-__all__ = ["Watcher", "run"]
+__all__ = ["Course", "Watcher", "crew_of", "run"]
 
 _START_LIMIT = 60.0
 _GLANCE = 0.2
@@ -45,35 +47,52 @@ def run(plan: Plan, redis: str | None, watcher: Watcher) -> Report:
     began = time.monotonic()
     watcher.says("starting the servers")
     with stage(redis, plan.latency) as on:
-        setup = msgspec.to_builtins(Setup(on.store_url, on.namespace, on.provider.openai_url))
         try:
-            with Crew(work, [setup] * plan.workers) as crew:
-                watcher.says(f"starting {plan.workers} workers")
-                crew.gather("ready", _START_LIMIT + plan.latency)  # a warm-up call is made
-                phases = _Course(plan, on, crew, watcher).phases()
-                crew.tell(None)
-                crew.gather("closed", _START_LIMIT)
+            with crew_of(plan, on, watcher) as crew:
+                course = Course(plan, on, crew, watcher)
+                phases = course.phases()
+                course.dismiss()
         except WorkerLost as error:
             raise Trouble(str(error)) from None
         return report(plan, on.store, phases, time.monotonic() - began)
 
 
-class _Course:
-    """The phases, one after the other."""
+@contextmanager
+def crew_of(plan: Plan, on: Stage, watcher: Watcher) -> Generator[Crew]:
+    """The workers, ready; raises `WorkerLost`."""
+    setup = msgspec.to_builtins(Setup(on.store_url, on.namespace, on.provider.openai_url))
+    with Crew(work, [setup] * plan.workers) as crew:
+        watcher.says(f"starting {plan.workers} workers")
+        crew.gather("ready", _START_LIMIT + plan.latency)  # a warm-up call is made
+        yield crew
 
-    def __init__(self, plan: Plan, on: Stage, crew: Crew, watcher: Watcher) -> None:
+
+class Course:
+    """The phases, one after the other; `concurrency` calls at a time in each worker (0: all)."""
+
+    def __init__(
+        self, plan: Plan, on: Stage, crew: Crew, watcher: Watcher, concurrency: int = 0
+    ) -> None:
         self._plan, self._on, self._crew, self._watcher = plan, on, crew, watcher
+        self._concurrency = concurrency
         self._limit = 120.0 + plan.calls * 0.05 + plan.latency * 20
 
     def phases(self) -> list[Phase]:
+        """Two waves with samecall, and the same two without."""
         first, second = self._plan.waves()
         return [
-            self._phase(_FIRST, [first], cached=True),
-            self._phase(_SECOND, [second], cached=True),
-            self._phase(_BARE, [first, second], cached=False),
+            self.phase(_FIRST, [first], cached=True),
+            self.phase(_SECOND, [second], cached=True),
+            self.phase(_BARE, [first, second], cached=False),
         ]
 
-    def _phase(self, name: str, waves: list[list[list[int]]], *, cached: bool) -> Phase:
+    def dismiss(self) -> None:
+        """Send the workers home, and wait until they have gone."""
+        self._crew.tell(None)
+        self._crew.gather("closed", _START_LIMIT)
+
+    def phase(self, name: str, waves: list[list[list[int]]], *, cached: bool) -> Phase:
+        """Some waves, one after the other, and what the provider counted meanwhile."""
         asked = [number for wave in waves for part in wave for number in part]
         self._on.provider.reset()
         self._watcher.begins(name, len(asked))
@@ -88,7 +107,7 @@ class _Course:
 
     def _wave(self, wave: list[list[int]], before: int, *, cached: bool) -> list[Share]:
         for worker, asked in enumerate(wave):
-            self._crew.tell(msgspec.to_builtins(Order(asked, cached)), worker)
+            self._crew.tell(msgspec.to_builtins(Order(asked, cached, self._concurrency)), worker)
         end = time.monotonic() + self._limit
         done: dict[int, int] = {}
         shares: dict[int, Share] = {}

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from samecall.cli.fleet.plan import Plan
+from samecall.cli._text import in_text
 from samecall.cli.fleet.tally import Phase, Report
 
 __all__ = ["as_json", "as_table", "live"]
 
-_NARROWEST = 80
 _WORDS = len("starting 4 workers")  # so that the bars stay where they are
 
 
@@ -63,7 +60,7 @@ class _View:
 
 
 @contextmanager
-def live(plan: Plan) -> Generator[_View]:
+def live(title: str) -> Generator[_View]:
     """The live view, on standard error, gone when the block ends."""
     console = Console(stderr=True)
     progress = Progress(
@@ -79,12 +76,9 @@ def live(plan: Plan) -> Generator[_View]:
         disable=not console.is_terminal,
     )
     if console.is_terminal:
-        console.print(
-            f"samecall demo: {plan.workers} worker processes, 2 waves of {plan.calls:,} concurrent "
-            f"calls, {plan.prompts:,} prompts",
-            highlight=False,
-        )
-    with progress:
+        console.print(title, highlight=False)
+    # a disabled one still ends with a newline, before rich 14.3
+    with progress if console.is_terminal else nullcontext():
         yield _View(progress, visible=console.is_terminal)
 
 
@@ -113,14 +107,7 @@ _OURS = ("coalesced", "L1", "L2")
 
 def as_table(report: Report) -> str:
     """The report for people: a table and what follows from it, with colours on a terminal."""
-    terminal = Console().is_terminal
-    width = max(_NARROWEST, shutil.get_terminal_size().columns) if terminal else _NARROWEST
-    into = io.StringIO()
-    console = Console(file=into, force_terminal=terminal, width=width, highlight=False)
-    console.print(_table(report))
-    for line in _conclusion(report):
-        console.print(line, soft_wrap=not terminal)
-    return into.getvalue()
+    return in_text(_table(report), _conclusion(report))
 
 
 def _table(report: Report) -> Table:

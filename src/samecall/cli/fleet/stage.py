@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 from samecall._cache import Cache
 from samecall._embedded import EmbeddedServer
 from samecall._errors import ConfigurationError, SamecallError
+from samecall._open import SCHEMES, open_store
 from samecall.cli._trouble import ExitCode, Trouble
 from samecall.testing.crew import interrupts_held
 from samecall.testing.provider import StubProvider
 
 __all__ = ["Stage", "stage"]
 
-_TAKEN = ("redis", "rediss", "redis+unix", "valkey", "valkeys", "valkey+unix")
+_TAKEN = tuple(scheme for scheme in SCHEMES if scheme not in {"memory", "embedded", "disk"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,13 @@ class Stage:
 
 
 @contextmanager
-def stage(redis: str | None, latency: float) -> Generator[Stage]:
+def stage(
+    redis: str | None, latency: float, option: str = "--redis", **more: Any
+) -> Generator[Stage]:
     """Everything started and seen to answer; afterwards ended, and the namespace cleared.
 
-    Raises `Trouble` for a URL that cannot be used and a server that does not answer.
+    more: settings of the stub provider. Raises `Trouble` for a URL that cannot be used and a
+    server that does not answer.
     """
     namespace = f"samecall-demo-{secrets.token_hex(4)}"
     _allow_many_connections()
@@ -45,11 +49,12 @@ def stage(redis: str | None, latency: float) -> Generator[Stage]:
         if redis is None:
             store, url = "embedded Valkey", stack.enter_context(_embedded())
         else:
-            store, url = _plain(redis), redis
-        _ask(url, namespace, store)
+            store, url = _plain(redis, option), redis
+        _ask(url, namespace, store, option)
         stack.callback(_clear, url, namespace, store)
         with interrupts_held():
-            provider = stack.enter_context(StubProvider.in_process(latency=latency))
+            settings = {"latency": latency, **more}
+            provider = stack.enter_context(StubProvider.in_process(**settings))
         yield Stage(store, url, namespace, provider)
 
 
@@ -64,7 +69,7 @@ def _embedded() -> Generator[str]:
         server.close()
 
 
-def _plain(url: str) -> str:
+def _plain(url: str, option: str) -> str:
     try:
         parts = urlsplit(url)
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -72,11 +77,11 @@ def _plain(url: str) -> str:
         parts, place = urlsplit(""), url
     if parts.scheme not in _TAKEN:
         taken = ", ".join(f"{scheme}://" for scheme in _TAKEN)
-        raise Trouble(f"--redis takes a URL of {taken}; got {place!r:.80}", ExitCode.USAGE)
+        raise Trouble(f"{option} takes a URL of {taken}; got {place!r:.80}", ExitCode.USAGE)
     return place
 
 
-def _ask(url: str, namespace: str, store: str) -> None:
+def _ask(url: str, namespace: str, store: str, option: str) -> None:
     async def ask() -> None:
         async with Cache(url, namespace=namespace) as cache:
             await cache.peek("is anybody there")
@@ -84,7 +89,7 @@ def _ask(url: str, namespace: str, store: str) -> None:
     try:
         asyncio.run(ask())
     except ConfigurationError as error:
-        raise Trouble(f"--redis: {error}", ExitCode.USAGE) from None
+        raise Trouble(f"{option}: {error}", ExitCode.USAGE) from None
     except SamecallError as error:
         raise Trouble(f"no answer from Redis at {store}: {error}") from None
 
@@ -92,7 +97,13 @@ def _ask(url: str, namespace: str, store: str) -> None:
 def _clear(url: str, namespace: str, store: str) -> None:
     async def clear() -> None:
         async with Cache(url, namespace=namespace) as cache:
-            await cache.clear()
+            await cache.clear(reclaim=True)
+        opener, _ = open_store(url, entries=1, size=1)
+        board: Any = opener()
+        try:
+            await board.withdraw(namespace)
+        finally:
+            await board.aclose()
 
     try:
         asyncio.run(clear())

@@ -40,10 +40,13 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One wave: the prompts to ask for at the same moment, through samecall or without it."""
+    """One wave: the prompts to ask for, `concurrency` at the same moment (0: all of them), through
+    samecall or without it.
+    """
 
     asked: list[int]
     cached: bool
+    concurrency: int = 0
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -81,7 +84,7 @@ async def work(line: Line, setup: Any) -> None:
         while (heard := await line.hear()) is not None:
             order = msgspec.convert(heard, Order)
             ask = _asker(client if order.cached else bare)
-            share = await _wave(line, order.asked, ask, cache)
+            share = await _wave(line, order, ask, cache)
             line.tell(("share", msgspec.to_builtins(share)))
     line.tell(("closed", None))
 
@@ -110,17 +113,19 @@ def _messages(text: str) -> list[Any]:
     ]
 
 
-async def _wave(line: Line, asked: list[int], ask: Ask, cache: Cache) -> Share:
+async def _wave(line: Line, order: Order, ask: Ask, cache: Cache) -> Share:
+    gate = asyncio.Semaphore(order.concurrency or len(order.asked) or 1)
     share = Share([], {}, {}, [])
     before = msgspec.structs.asdict(cache.statistics())
 
     async def one(number: int) -> None:
-        began = time.perf_counter()
-        try:
-            share.usage[number] = await ask(number)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the demo
-            share.errors.append(f"{type(error).__name__}: {error}"[:300])
-        share.latencies.append(time.perf_counter() - began)
+        async with gate:
+            began = time.perf_counter()
+            try:
+                share.usage[number] = await ask(number)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and fails the demo
+                share.errors.append(f"{type(error).__name__}: {error}"[:300])
+            share.latencies.append(time.perf_counter() - began)
 
     async def tell() -> None:
         while True:
@@ -129,7 +134,7 @@ async def _wave(line: Line, asked: list[int], ask: Ask, cache: Cache) -> Share:
 
     teller = asyncio.create_task(tell())
     try:
-        await asyncio.gather(*(one(number) for number in asked))
+        await asyncio.gather(*(one(number) for number in order.asked))
     finally:
         teller.cancel()
     after = msgspec.structs.asdict(cache.statistics())

@@ -15,6 +15,7 @@ __all__ = [
     "HoldAfter",
     "Malformed",
     "Status",
+    "check",
     "from_json",
     "to_json",
 ]
@@ -53,9 +54,15 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CutAfter:
-    """Cut the connection after `chunks` events of a stream, or in the middle of a whole body."""
+    """Cut the connection after `chunks` events of a stream, or in the middle of a whole body.
+
+    `held`: of a stream, with the next `release()`. `clean`: of a stream, end the body in good
+    order, as a proxy does that has lost the provider.
+    """
 
     chunks: int
+    held: bool = False
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,13 @@ class Hang:
 Behaviour = Answer | Malformed | Status | Cut | CutAfter | HoldAfter | Hang
 _KINDS = (Answer, Malformed, Status, Cut, CutAfter, HoldAfter, Hang)
 _BY_NAME: dict[str, type[Behaviour]] = {kind.__name__: kind for kind in _KINDS}
+
+
+def check(behaviours: tuple[object, ...]) -> None:
+    """`TypeError` for what is no behaviour."""
+    for each in behaviours:
+        if not isinstance(each, _KINDS):
+            raise TypeError(f"script takes behaviours, each by itself; got {type(each).__name__}")
 
 
 def to_json(behaviour: Behaviour) -> dict[str, Any]:

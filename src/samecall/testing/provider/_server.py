@@ -105,9 +105,12 @@ class _Provider:
                 pass
         reply = self._reply(ask, behaviour)
         cut = behaviour.chunks if isinstance(behaviour, CutAfter) else None
+        clean = isinstance(behaviour, CutAfter) and behaviour.clean
         hold = behaviour.chunks if isinstance(behaviour, HoldAfter) else None
+        if isinstance(behaviour, CutAfter) and behaviour.held:
+            hold = cut
         if ask.stream:
-            return await self._stream(request, ask, reply, cut, hold)
+            return await self._stream(request, ask, reply, (cut, clean), hold)
         body = json.dumps(self._shape.whole(ask, reply)).encode()
         if cut is None:
             return web.Response(body=body, content_type="application/json")
@@ -126,16 +129,23 @@ class _Provider:
         return web.json_response(error, status=status.code, headers=headers)
 
     async def _stream(
-        self, request: web.Request, ask: Ask, reply: Reply, cut: int | None, hold: int | None
+        self,
+        request: web.Request,
+        ask: Ask,
+        reply: Reply,
+        cut: tuple[int | None, bool],
+        hold: int | None,
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         events = self._shape.events(ask, reply, self._settings.chunk_chars)
         for sent, event in enumerate(events):
-            if sent == cut:
-                return _cut(request, response)
             if sent == hold:
                 await self._desk.next_release()
+            if sent == cut[0]:
+                if cut[1]:
+                    break
+                return _cut(request, response)
             if sent and self._settings.chunk_delay:
                 await asyncio.sleep(self._settings.chunk_delay)
             await response.write(event)

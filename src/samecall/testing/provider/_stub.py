@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from aiohttp import web
 
-from samecall.testing.provider._behaviour import Answer, Behaviour
+from samecall.testing.provider._behaviour import Answer, Behaviour, check
 from samecall.testing.provider._desk import Desk, Predicate, Request
 from samecall.testing.provider._server import Settings, application
 
@@ -165,7 +165,11 @@ class StubProvider:
     # --- orders -------------------------------------------------------------------------------
 
     def script(self, matching: str | Predicate | None, *behaviours: Behaviour) -> None:
-        """Queue behaviours, one a call: for a prompt, for what a predicate takes, or (None) all."""
+        """Queue behaviours, one a call: for a prompt, for what a predicate takes, or (None) all.
+
+        Raises `TypeError` for what is no behaviour, such as a list of them.
+        """
+        check(behaviours)
         self._do(lambda: self._desk.script(matching, behaviours))
 
     def answer(self, prompt: str, value: Any) -> None:

@@ -1,29 +1,37 @@
-"""The event loop that serves synchronous clients: one a process, in a thread of its own."""
+"""The event loop that serves synchronous callers: one a process, in a thread of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
 import weakref
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-if TYPE_CHECKING:
-    from samecall._cache import Cache
+__all__ = ["Closing", "loop_for", "portal_for"]
 
-__all__ = ["portal_for"]
+
+class Closing(Protocol):
+    """What is ended in good order with the process: a cache."""
+
+    async def aclose(self) -> Any: ...
+
 
 _lock = threading.Lock()
 _Portal = tuple[BlockingPortal, AbstractContextManager[BlockingPortal]]
 _open: _Portal | None = None
 _parents: list[_Portal] = []
-_caches: weakref.WeakSet[Cache] = weakref.WeakSet()
+_loops: weakref.WeakKeyDictionary[BlockingPortal, asyncio.AbstractEventLoop] = (
+    weakref.WeakKeyDictionary()
+)
+_caches: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 
-def portal_for(cache: Cache) -> BlockingPortal:
+def portal_for(cache: Closing) -> BlockingPortal:
     """The portal of this process; `cache` is ended in good order when the process ends.
 
     One for all, because calls can only be made one where they meet in one event loop.
@@ -37,6 +45,15 @@ def portal_for(cache: Cache) -> BlockingPortal:
         return _open[0]
 
 
+def loop_for(cache: Closing) -> asyncio.AbstractEventLoop:
+    """The event loop of `portal_for(cache)`: asked for something, it keeps nobody waiting."""
+    portal = portal_for(cache)
+    loop = _loops.get(portal)
+    if loop is None:
+        loop = _loops[portal] = portal.call(asyncio.get_running_loop)
+    return loop
+
+
 @atexit.register
 def _end() -> None:
     global _open  # noqa: PLW0603
@@ -45,9 +62,21 @@ def _end() -> None:
             return
         portal, manager = _open
         _open = None
-        for cache in tuple(_caches):
+        try:
+            _close(portal)
+        finally:  # or its thread keeps the process alive
+            manager.__exit__(None, None, None)
+
+
+def _close(portal: BlockingPortal) -> None:
+    faults: list[Exception] = []
+    for cache in tuple(_caches):
+        try:
             portal.call(cache.aclose)
-        manager.__exit__(None, None, None)
+        except Exception as fault:  # noqa: BLE001 - the others end in good order, too
+            faults.append(fault)
+    if faults:
+        raise faults[0]
 
 
 def _after_fork() -> None:

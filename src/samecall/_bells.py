@@ -75,6 +75,9 @@ class Belfry:
         with self._lock:
             return sum(len(bells) for bells in self._bells.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._bells)
+
     def listen(self, key: Key) -> _Listening:
         """An async context manager that gives a bell."""
         return _Listening(self, key)
@@ -91,8 +94,16 @@ class Belfry:
             if not bells:
                 self._bells.pop(key, None)
 
-    def ring(self, key: Key, message: bytes) -> None:
-        """Give a message to everybody who listens at `key`; call it outside of other locks."""
+    def heard(self, key: Key) -> int:
+        """How many listen at a key."""
+        with self._lock:
+            return len(self._bells.get(key, ()))
+
+    def ring(self, key: Key, message: bytes) -> int:
+        """Give a message to everybody who listens at `key`, and tell how many they are.
+
+        Call it outside of other locks.
+        """
         with self._lock:
             bells = tuple(self._bells.get(key, ()))
         for bell in bells:
@@ -100,6 +111,14 @@ class Belfry:
                 bell.loop.call_soon_threadsafe(bell.put, message)
             except RuntimeError:  # its loop was closed with the bell still hanging
                 self.take_down(key, bell)
+        return len(bells)
+
+    def ring_all(self) -> None:
+        """Tell everybody who listens, at whatever key, to look again."""
+        with self._lock:
+            keys = tuple(self._bells)
+        for key in keys:
+            self.ring(key, b"")
 
     def forget_all(self) -> None:
         """After a fork: the listeners live in the parent."""

@@ -1,0 +1,209 @@
+"""What this process knows of the generations of tags, and whether an entry is of them.
+
+An entry bears the generations of its namespace and tags as they were when its call began. What is
+forgotten by a tag gets the tag another generation, so an entry of an older one counts for nothing,
+wherever it lies and whenever it was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from samecall._copies import Copies
+from samecall._entry import Key
+from samecall._errors import StoreError
+from samecall._failopen import FailOpenStore
+from samecall._policy import Policy
+from samecall._ports import Clock
+
+__all__ = ["Copies", "Generations"]
+
+_MOST = 10_000
+_TOLD = 60.0  # seconds for which one is believed at most, even if its end would be told
+_GRACE = 5.0  # seconds for which a copy is believed while the store does not answer
+_GRACE_OF_PART = 30.0  # or the part that knows, while others answer: until a replica takes over
+_REST = 1.0  # seconds after such a silence in which a copy is believed without a question
+_RECENT, _ROUNDS = 1.0, 3
+_NOBODY = Policy()
+_Names = tuple[str, ...]
+_Begun = tuple[int, int, float, float, Sequence[asyncio.Future[bytes]] | None]
+
+
+class _Made(Protocol):
+    """What was made under generations: an entry, a tape."""
+
+    @property
+    def tags(self) -> _Names: ...
+
+    @property
+    def generations(self) -> tuple[bytes, ...]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Generations:
+    """Asks the store of one event loop for what the copies do not tell."""
+
+    store: FailOpenStore
+    copies: Copies
+    clock: Clock
+    trusted: Callable[[str], float] = lambda _: 0.0
+    """Of a namespace: for how many seconds what is asked for now is believed, if that is long."""
+    _asking: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
+        default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
+    )
+    _ending: dict[tuple[str, str], asyncio.Future[None]] = field(
+        default_factory=dict[tuple[str, str], asyncio.Future[None]]
+    )
+    _rests: dict[tuple[str, _Names], float] = field(default_factory=dict[tuple[str, _Names], float])
+
+    def ahead(self, namespace: str, tags: _Names, policy: Policy) -> None:
+        """Have them asked for in the same batch as what is asked in this turn of the loop."""
+        names = ("", *tags)
+        if self.copies.of(namespace, names) is None:
+            _ = self._ask(namespace, names, policy)
+
+    def coming(
+        self, namespace: str, names: _Names
+    ) -> asyncio.Task[tuple[bytes, ...] | None] | None:
+        """What is being asked for and worth waiting for. `names`: "", then the tags."""
+        asked = self._asking.get((namespace, names))
+        return None if asked is None or self._resting(namespace, names) else asked
+
+    async def now(self, namespace: str, tags: _Names, policy: Policy | None) -> tuple[bytes, ...]:
+        """The generations for what is called from now on; () where nobody knows them.
+
+        Without a policy nobody is asked anew. A copy of any age will do where there is no other:
+        what is stored under a generation that is over answers nobody.
+        """
+        names = ("", *tags)
+        known = self.copies.of(namespace, names, grace=_RECENT)
+        if known is None and (policy is not None or (namespace, names) in self._asking):
+            known = await self._told(namespace, names, policy or _NOBODY)
+        return known or self.copies.of(namespace, names, grace=float("inf")) or ()
+
+    async def are(self, key: Key, entry: _Made, policy: Policy) -> bool:
+        """Whether `entry` is of the present generations."""
+        if len(entry.generations) != len(entry.tags) + 1:
+            return False
+        space, names = key.namespace, ("", *entry.tags)
+        if self.copies.of(space, names) == entry.generations:
+            return True
+        # what is not as we know it may be newer than what we know: the store has the last word
+        return self.are_these(key, entry, await self._told(space, names, policy))
+
+    def are_these(self, key: Key, entry: _Made, told: tuple[bytes, ...] | None) -> bool:
+        """Whether `entry` is of the generations that were told; None: nobody has, in time."""
+        if told is None:
+            told = self._copy(key.namespace, ("", *entry.tags))
+        return told == entry.generations
+
+    def _copy(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
+        """What is believed while nobody answers."""
+        grace = _GRACE_OF_PART if self.store.stands_in_part else _GRACE
+        return self.copies.of(namespace, names, grace=grace)
+
+    def _resting(self, namespace: str, names: _Names) -> bool:
+        # who asks ahead finds out when it answers again, and nobody waits for that
+        until = self._rests.get((namespace, names), 0.0)
+        return self.clock.now() < until and self._copy(namespace, names) is not None
+
+    async def _told(
+        self, namespace: str, names: _Names, policy: Policy
+    ) -> tuple[bytes, ...] | None:
+        if self._resting(namespace, names):
+            return None
+        task = self._ask(namespace, names, policy)
+        if not task.done():
+            return await asyncio.shield(task)  # one who leaves takes nobody's answer along
+        # asked in the batch of what is compared, it was answered first
+        return None if task.cancelled() else task.result()
+
+    def _ask(
+        self, namespace: str, names: _Names, policy: Policy
+    ) -> asyncio.Task[tuple[bytes, ...] | None]:
+        at = (namespace, names)
+        task = self._asking.get(at)
+        if task is None:
+            # asked in this turn already, before what is to be compared with the answer
+            fetching = self._fetch(namespace, names, policy, self._begin(namespace, names, policy))
+            task = asyncio.get_running_loop().create_task(fetching)
+            self._asking[at] = task
+            task.add_done_callback(partial(self._answered, at))
+        return task
+
+    def _answered(
+        self, at: tuple[str, _Names], task: asyncio.Task[tuple[bytes, ...] | None]
+    ) -> None:
+        self._asking.pop(at, None)
+        if task.cancelled() or task.exception() is not None:
+            return
+        if task.result() is not None:
+            self._rests.pop(at, None)
+        elif len(self._rests) < _MOST or at in self._rests:
+            self._rests[at] = self.clock.now() + _REST
+
+    async def aclose(self) -> None:
+        """End what is still asked for."""
+        tasks = tuple(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(
+        self, namespace: str, names: _Names, policy: Policy, begun: _Begun
+    ) -> tuple[bytes, ...] | None:
+        for number in range(_ROUNDS):
+            begun = self._begin(namespace, names, policy) if number else begun
+            era, changes, asked, trusted, coming = begun
+            ttl, timeout = _lasts(policy), policy.op_timeout
+            told = await self.store.generations(namespace, names, ttl, timeout, coming)
+            learn = partial(self.copies.learn, namespace, names)
+            if told is None or learn(told, era, asked, trusted):
+                return told
+            if self._is_told(told, names, era, changes):
+                return told
+            if number:  # the first time it may be a reply that another one overtook
+                with contextlib.suppress(StoreError):
+                    for tag in self.copies.over(names, told):
+                        await self._renewed(namespace, tag, timeout)
+        return None
+
+    async def renew(self, namespace: str, tag: str, timeout: float) -> None:
+        """End the present generation, for everybody; raises `StoreError`."""
+        done = self._ending[namespace, tag] = asyncio.get_running_loop().create_future()
+        try:
+            await self.store.renew_generation(namespace, tag, timeout)
+        finally:
+            done.set_result(None)
+            if self._ending.get((namespace, tag)) is done:
+                del self._ending[namespace, tag]
+
+    async def _renewed(self, namespace: str, tag: str, timeout: float) -> None:
+        # What is forgotten here and now is still told until that has come to the store; to end it
+        # a second time would forget what was begun in between.
+        ending = self._ending.get((namespace, tag))
+        if ending is None:
+            await self.renew(namespace, tag, timeout)
+        else:
+            await asyncio.wait((ending,))
+
+    def _is_told(self, told: tuple[bytes, ...], names: _Names, era: int, changes: int) -> bool:
+        # Not to be kept, because somebody began or ceased to tell of changes meanwhile (another
+        # event loop of this process, say); but what the store said is so.
+        copies = self.copies
+        return era != copies.era and changes == copies.changes and not copies.over(names, told)
+
+    def _begin(self, namespace: str, names: _Names, policy: Policy) -> _Begun:
+        coming = self.store.ask_generations(namespace, names, _lasts(policy))
+        trusted = min(_TOLD, self.trusted(namespace))
+        return self.copies.era, self.copies.changes, self.clock.now(), trusted, coming
+
+
+def _lasts(policy: Policy) -> float:
+    # no entry outlives the generation that it bears, unless that is evicted
+    return policy.ttl + policy.spare_for + policy.deadline + _TOLD

@@ -1,0 +1,140 @@
+"""A function and its arguments become a key."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, get_origin
+
+from samecall._entry import Key
+from samecall._errors import ConfigurationError, Unkeyable
+from samecall._key import digest_of
+from samecall._memoize.shapes import shape_of
+
+__all__ = ["Asking", "module_of"]
+
+_SCHEME = "memoize/1"
+_ASKED, _CAPTURED = "asked.", "captured."
+_UNCHANGING = (
+    *(str, bytes, int, float, Enum, Decimal, date, time, timedelta, PurePath),
+    *(type, tuple, frozenset),
+)
+
+
+class Asking:
+    """What a function is asked, in one form however the arguments are given.
+
+    ignore: names of arguments that do not count. chosen: makes, of the arguments, what counts in
+    their place: any value that has a canonical form, or a `Key` that is taken as it is.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        version: str | int,
+        ignore: Collection[str],
+        chosen: Callable[..., object] | None,
+    ) -> None:
+        self.name = f"{module_of(function)}.{function.__qualname__}"
+        self._bound = getattr(function, "__self__", None)
+        self._function = function
+        self._signature = inspect.signature(function)
+        self._version = version
+        self._ignore = frozenset(ignore)
+        self._chosen = chosen
+        unknown = self._ignore - self._signature.parameters.keys()
+        if unknown:
+            raise ConfigurationError(
+                f"ignore takes names of arguments of {self.name}; got {sorted(unknown)!r:.80}"
+            )
+        self._captures = tuple(_captures(function))
+
+    def key(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        schema: bytes,
+        namespace: str,
+        secret: bytes | None,
+    ) -> Key:
+        """The key of a call; raises `Unkeyable`, whose path names the argument, and the
+        `TypeError` of a call that does not fit the function.
+        """
+        asked: object
+        if self._chosen is None:
+            asked = self._counted(args, kwargs)
+        else:
+            asked = self._chosen(*args, **kwargs)
+            if isinstance(asked, Key):
+                return Key(asked.digest, asked.namespace)
+        parts = {
+            "asked": asked,
+            "captured": {name: _form(cell.cell_contents) for name, cell in self._fixed()},
+            "self": _form(self._bound),
+            "of": (_SCHEME, self.name, self._version, schema, self._chosen is None),
+        }
+        try:
+            return Key(digest_of(parts, secret=secret), namespace)
+        except Unkeyable as unkeyable:
+            raise Unkeyable(unkeyable.path.removeprefix(_ASKED), unkeyable.why) from None
+
+    def _counted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return {
+            name: _form(value)
+            for name, value in bound.arguments.items()
+            if name not in self._ignore
+        }
+
+    def _fixed(self) -> Iterator[tuple[str, Any]]:
+        for name, cell in self._captures:
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+            if value is None or isinstance(value, _UNCHANGING):
+                yield name, cell
+
+
+def module_of(function: Callable[..., Any]) -> str:
+    """Where a function is defined: for a script the name that it would be imported by."""
+    module = function.__module__
+    if module != "__main__":
+        return module
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    return PurePath(getattr(main, "__file__", None) or "__main__").stem
+
+
+def _captures(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """The variables of the functions around it that a function reads and never sets."""
+    inner = inspect.unwrap(function)
+    code = getattr(inner, "__code__", None)
+    if code is None or isinstance(function, functools.partial):
+        return
+    written = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_DEREF"}
+    for name, cell in zip(code.co_freevars, inner.__closure__ or (), strict=True):
+        if name not in written and name != "__class__":
+            yield name, cell
+
+
+def _form(value: Any) -> Any:
+    """A class that is handed over (a response model, the `cls` of a method) by name and schema."""
+    if isinstance(value, type):
+        return ("class", value.__module__, value.__qualname__, shape_of(value))
+    if get_origin(value) is not None:
+        shape = shape_of(value)
+        return ("form", shape) if shape else value
+    return value

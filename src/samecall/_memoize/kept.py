@@ -1,0 +1,194 @@
+"""The calls of one function, asked of a cache."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing
+from typing import Any, Protocol, TypeVar
+
+from samecall._arguments import Mode
+from samecall._entry import Key
+from samecall._errors import Unkeyable
+from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_of, result_of
+from samecall._memoize.asked import Asking
+from samecall._policy import Policy
+from samecall._ports import Codec, StreamCodec
+
+__all__ = ["Answering", "Kept", "Tags"]
+
+T = TypeVar("T")
+Tags = Collection[str] | Callable[..., Collection[str]]
+"""Tags, or what makes them of the arguments."""
+
+
+class Answering(Protocol):
+    """What a memoized function needs of a cache."""
+
+    namespace: str
+    secret: bytes | None
+
+    async def get_or_call(
+        self,
+        key: str | bytes | Key,
+        call: Callable[[], Awaitable[T]],
+        *,
+        policy: Policy | None = None,
+        codec: Codec[T] | None = None,
+        mode: Mode = "use",
+        tags: Collection[str] = (),
+        asked: object = None,
+    ) -> T:
+        """See `Cache`."""
+        ...
+
+    def stream(
+        self,
+        key: str | bytes | Key,
+        call: Callable[[], Awaitable[AsyncIterator[T]]],
+        *,
+        policy: Policy | None = None,
+        codec: StreamCodec[T] | None = None,
+        mode: Mode = "use",
+        tags: Collection[str] = (),
+        asked: object = None,
+    ) -> AsyncGenerator[T]:
+        """See `Cache`."""
+        ...
+
+    async def peek(
+        self,
+        key: str | bytes | Key,
+        *,
+        codec: Codec[T] | None = None,
+        policy: Policy | None = None,
+    ) -> T | None:
+        """See `Cache`."""
+        ...
+
+    async def forget(self, key: str | bytes | Key, *, policy: Policy | None = None) -> None:
+        """See `Cache`."""
+        ...
+
+    def report_uncached(self, reason: str) -> None:
+        """See `Cache`."""
+        ...
+
+    async def aclose(self) -> None:
+        """See `Cache`."""
+        ...
+
+
+class Kept:
+    """A function, and how its calls are kept; `call` is how it is called, never blocking."""
+
+    def __init__(
+        self,
+        cache: Answering,
+        function: Callable[..., Any],
+        call: Callable[..., Awaitable[Any]],
+        asking: Asking,
+        *,
+        policy: Policy | None,
+        namespace: str | None,
+        tags: Tags,
+        codec: Codec[Any] | None,
+    ) -> None:
+        self.cache = cache
+        self.function = function
+        self._call = call
+        self._streams = inspect.isasyncgenfunction(function)
+        self._asking = asking
+        self._policy = policy
+        self._namespace = namespace
+        self._tags = tags
+        self._given = codec
+
+    @functools.cached_property
+    def codec(self) -> Codec[Any]:
+        """How answers are stored; known from the first call on, when all names are defined."""
+        if self._given is not None:
+            return self._given
+        result = result_of(self.function)
+        return codec_of(item_of(result) if self._streams else result)
+
+    def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+        """The key of a call; raises `Unkeyable` and what the function's signature refuses."""
+        codec = self.codec
+        return self._asking.key(
+            args,
+            kwargs,
+            schema=codec.schema if isinstance(codec, AnswersCodec) else b"",
+            namespace=self._namespace or self.cache.namespace,
+            secret=self.cache.secret,
+        )
+
+    async def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
+        """The answer of the function, kept or new."""
+        try:
+            key = self.key(args, kwargs)
+        except Unkeyable as unkeyable:
+            self._report(unkeyable)
+            return await self._call(*args, **kwargs)
+        return await self.cache.get_or_call(
+            key,
+            lambda: self._call(*args, **kwargs),
+            policy=self._policy,
+            codec=self.codec,
+            mode=mode,
+            tags=self._tags_of(args, kwargs),
+            asked=_asked(args, kwargs),
+        )
+
+    def play(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode
+    ) -> AsyncGenerator[Any]:
+        """The items of an async generator, kept or new."""
+        try:
+            key = self.key(args, kwargs)
+        except Unkeyable as unkeyable:
+            return self._play_uncached(unkeyable, self.function(*args, **kwargs))
+
+        async def call() -> AsyncIterator[Any]:
+            return self.function(*args, **kwargs)  # type: ignore[no-any-return]
+
+        return self.cache.stream(
+            key,
+            call,
+            policy=self._policy,
+            codec=ItemsCodec(self.codec),
+            mode=mode,
+            tags=self._tags_of(args, kwargs),
+            asked=_asked(args, kwargs),
+        )
+
+    async def _play_uncached(
+        self, unkeyable: Unkeyable, items: AsyncGenerator[Any]
+    ) -> AsyncGenerator[Any]:
+        self._report(unkeyable)
+        async with aclosing(items):
+            async for item in items:
+                yield item
+
+    def _tags_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
+        return self._tags(*args, **kwargs) if callable(self._tags) else self._tags
+
+    def _report(self, unkeyable: Unkeyable) -> None:
+        self.cache.report_uncached(
+            f"{self._asking.name}({unkeyable.path}): {unkeyable.why}; leave it out with ignore=, "
+            "or say with key= what counts"
+        )
+
+    async def peek(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The stored answer, or None."""
+        return await self.cache.peek(self.key(args, kwargs), codec=self.codec, policy=self._policy)
+
+    async def forget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Let go of the stored answer."""
+        await self.cache.forget(self.key(args, kwargs), policy=self._policy)
+
+
+def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    """What `should_store` is told of a call."""
+    return kwargs if not args else (args, kwargs)

@@ -1,0 +1,158 @@
+"""A function whose calls are kept: called as before, and asked a few things more."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import AsyncGenerator
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
+
+from samecall._arguments import Mode
+from samecall._entry import Key
+from samecall._memoize.kept import Kept
+from samecall._portal import portal_for
+from samecall._ports import Codec
+
+__all__ = ["BlockingMemoized", "Memoized", "MemoizedStream"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class _Named(Generic[P]):
+    """What both kinds have in common."""
+
+    _first: tuple[Any, ...] = ()
+    """The instance that a method is bound to."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        functools.update_wrapper(cast("Any", self), kept.function)
+
+    def _bind(self, instance: Any) -> Self:
+        bound = object.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
+        bound._first = (instance,)
+        bound.__dict__["__wrapped__"] = MethodType(self._kept.function, instance)
+        return bound
+
+    @property
+    def codec(self) -> Codec[Any]:
+        """How the answers (of a stream: its items) are stored."""
+        return self._kept.codec
+
+    def key_of(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+        """The key of this call. Raises `Unkeyable`."""
+        return self._kept.key((*self._first, *args), kwargs)
+
+    def __repr__(self) -> str:
+        return f"<memoized {self._kept.function.__qualname__}>"
+
+
+class Memoized(_Named[P], Generic[P, R]):
+    """An async function or method; made by `Cache.memoize`."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__(kept)
+        if sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(self)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: Memoized[Concatenate[S, Q], R], instance: S, owner: type, /
+    ) -> Memoized[Q, R]: ...
+    def __get__(self, instance: Any, owner: type, /) -> Any:
+        return self if instance is None else self._bind(instance)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer: kept, of a call in the air, or of a new one."""
+        return await self._ask("use", args, kwargs)
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer of a new call (or of a refresh in the air), which is kept from now on."""
+        return await self._ask("refresh", args, kwargs)
+
+    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
+        answer: R | None = await self._kept.peek((*self._first, *args), kwargs)
+        return answer
+
+    async def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Let go of this call's answer, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
+        await self._kept.forget((*self._first, *args), kwargs)
+
+    async def _ask(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        answer: R = await self._kept.answer((*self._first, *args), kwargs, mode)
+        return answer
+
+
+class BlockingMemoized(_Named[P], Generic[P, R]):
+    """A synchronous function or method; made by `Cache.memoize`.
+
+    The cache works in an event loop of its own, the function runs in a worker thread, in its
+    caller's context.
+    """
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: BlockingMemoized[Concatenate[S, Q], R], instance: S, owner: type, /
+    ) -> BlockingMemoized[Q, R]: ...
+    def __get__(self, instance: Any, owner: type, /) -> Any:
+        return self if instance is None else self._bind(instance)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer: kept, of a call in the air, or of a new one."""
+        return self._ask("use", args, kwargs)
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer of a new call (or of a refresh in the air), which is kept from now on."""
+        return self._ask("refresh", args, kwargs)
+
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
+        kept = self._kept
+        answer: R | None = portal_for(kept.cache).call(kept.peek, (*self._first, *args), kwargs)
+        return answer
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Let go of this call's answer, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
+        kept = self._kept
+        portal_for(kept.cache).call(kept.forget, (*self._first, *args), kwargs)
+
+    def _ask(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        kept = self._kept
+        answer: R = portal_for(kept.cache).call(kept.answer, (*self._first, *args), kwargs, mode)
+        return answer
+
+
+class MemoizedStream(_Named[P], Generic[P, R]):
+    """An async generator function or method; made by `Cache.memoize`."""
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: MemoizedStream[Concatenate[S, Q], R], instance: S, owner: type, /
+    ) -> MemoizedStream[Q, R]: ...
+    def __get__(self, instance: Any, owner: type, /) -> Any:
+        return self if instance is None else self._bind(instance)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
+        """The items: kept, of a stream in the air from its start, or of a new one."""
+        return self._kept.play((*self._first, *args), kwargs, "use")
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
+        """The items of a new stream (or of a refresh in the air), kept from now on."""
+        return self._kept.play((*self._first, *args), kwargs, "refresh")
+
+    async def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Let go of this stream, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
+        await self._kept.forget((*self._first, *args), kwargs)

@@ -1,0 +1,44 @@
+"""The generations of tags: random, so that one that was evicted comes back as a new one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+__all__ = ["Tagged"]
+
+
+class Tagged:
+    """The part of a store in memory that holds generations: the last used ones, up to `most`."""
+
+    def __init__(self, most: int) -> None:
+        self._generations: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._generations_most = most
+        self._generations_lock = threading.Lock()
+
+    async def generations(
+        self, namespace: str, tags: Sequence[str], ttl: float
+    ) -> tuple[bytes, ...]:
+        """The generation of each tag, for as long as it is among the last used ones."""
+        with self._generations_lock:
+            return tuple(self._generation((namespace, tag)) for tag in tags)
+
+    async def renew_generation(self, namespace: str, tag: str) -> None:
+        """Whoever asks next begins a new one."""
+        with self._generations_lock:
+            self._generations.pop((namespace, tag), None)
+
+    def _generation(self, name: tuple[str, str]) -> bytes:
+        known = self._generations
+        if name not in known:
+            known[name] = os.urandom(16)
+            if len(known) > self._generations_most:
+                known.popitem(last=False)
+        known.move_to_end(name)
+        return known[name]
+
+    def after_fork(self) -> None:
+        """A lock may belong to a thread that is not here."""
+        self._generations_lock = threading.Lock()

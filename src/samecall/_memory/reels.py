@@ -1,0 +1,97 @@
+"""The recordings of streams in this process's memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from samecall._bells import Belfry
+from samecall._entry import Key
+from samecall._ports import EPOCH_NONE, Bell
+from samecall._recordings import Recorded
+
+__all__ = ["Reels"]
+
+_SWEEP_FROM = 64
+
+
+@dataclass(slots=True)
+class _Reel:
+    frames: list[bytes] = field(default_factory=list[bytes])
+    ends: float = 0.0
+
+
+class Reels:
+    """The recording half of a `MemoryStore`, which brings the leases."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._reel_now = now
+        self._reels: dict[Key, _Reel] = {}
+        self._reel_bells = Belfry()
+        self._reel_lock = threading.Lock()
+        self._reel_sweep_at = _SWEEP_FROM
+
+    async def renew(self, key: Key, token: bytes, lease: float) -> bool:
+        """Lengthen an own lease to `lease` seconds; False if it is lost."""
+        raise NotImplementedError
+
+    def came_late(self, key: Key, token: bytes, epoch: bytes) -> bool:
+        """Whether an own lease is younger than a `forget` since `epoch`; it is freed then."""
+        raise NotImplementedError
+
+    def unwind(self, key: Key, token: bytes) -> None:
+        """Delete a recording."""
+        with self._reel_lock:
+            self._reels.pop(_at(key, token), None)
+
+    async def record(
+        self, key: Key, token: bytes, number: int, frame: bytes, lease: float, life: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> Recorded:  # fmt: skip
+        """If the lease is ours: renew it, append the frame, keep all for `life` seconds, ring."""
+        if self.came_late(key, token, epoch) or not await self.renew(key, token, lease):
+            return Recorded(leads=False, whole=True, followers=0)
+        at, now = _at(key, token), self._reel_now()
+        with self._reel_lock:
+            self._sweep_reels(now)
+            reel = self._reels.setdefault(at, _Reel())
+            if len(reel.frames) < number - 1:
+                del self._reels[at]
+                return Recorded(leads=True, whole=False, followers=-1)
+            if len(reel.frames) == number - 1:
+                reel.frames.append(frame)
+            reel.ends = now + life
+        return Recorded(leads=True, whole=True, followers=self._reel_bells.ring(at, frame))
+
+    async def replay(self, key: Key, token: bytes, after: int) -> Sequence[bytes]:
+        """The frames that follow number `after`."""
+        now = self._reel_now()
+        with self._reel_lock:
+            reel = self._reels.get(_at(key, token))
+            return [] if reel is None or now >= reel.ends else reel.frames[after:]
+
+    def follow(self, key: Key, token: bytes) -> AbstractAsyncContextManager[Bell]:
+        """Subscribe to a recording in the running event loop."""
+        return self._reel_bells.listen(_at(key, token))
+
+    @property
+    def recording_listeners(self) -> int:
+        """How many bells hang at recordings."""
+        return len(self._reel_bells)
+
+    def _sweep_reels(self, now: float) -> None:
+        if len(self._reels) >= self._reel_sweep_at:
+            self._reels = {at: reel for at, reel in self._reels.items() if now < reel.ends}
+            self._reel_sweep_at = max(_SWEEP_FROM, 2 * len(self._reels))
+
+    def after_fork(self) -> None:
+        """What is recorded goes on in the parent."""
+        self._reel_lock = threading.Lock()
+        self._reels = {}
+        self._reel_bells.forget_all()
+
+
+def _at(key: Key, token: bytes) -> Key:
+    return Key(key.digest + token, key.namespace)

@@ -1,0 +1,203 @@
+"""Entries out of a store into a file and back, as JSON Lines.
+
+    {"format":"samecall/1","namespace":"prod","made":1764000000.0}     the header
+    {"key":"<64 hex>","left":3600.0,"data":"<base64 of the envelope>"}  one a line
+
+Sealed entries move sealed: who writes the file needs no key, who reads it back does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import IO, cast
+
+import msgspec
+from anyio import to_thread
+
+from samecall._entry import Key, new_stamp
+from samecall._errors import ConfigurationError, StoreError, Undecodable
+from samecall._policy import Policy
+from samecall._room import Room
+
+__all__ = ["Imported", "export_to", "import_from"]
+
+_NAME, _FORMAT = "samecall", 1
+_STEP = 32
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_HELD = 2**20
+"""Bytes of the lines that are stored at a time, give or take one."""
+_LINE = 128 * 2**20
+"""Bytes of the longest line that is read."""
+
+
+class _Header(msgspec.Struct):
+    format: str
+    namespace: str
+    made: float
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    key: str
+    left: float
+    data: bytes
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What an import did: entries stored, and those whose life was over meanwhile."""
+
+    stored: int
+    expired: int
+
+
+_header = msgspec.json.Decoder(_Header)
+_line = msgspec.json.Decoder(_Line)
+
+
+async def export_to(room: Room, path: str | os.PathLike[str], namespace: str) -> int:
+    """Write all values of a namespace to a new file; how many. Raises `StoreError`, `OSError`.
+
+    The file is there once it is whole.
+    """
+    target = _path(path)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    header = _Header(f"{_NAME}/{_FORMAT}", namespace, time.time())
+    lines = [msgspec.json.encode(header)]
+    known: set[bytes] = set()
+    if storing := room.flights.storing():  # what was answered just now is to be in it
+        await asyncio.wait(storing)
+    file = await to_thread.run_sync(_created, part)
+    try:
+        async for key, found in room.store.walk(namespace):
+            if key.digest in known:  # a walk may come by twice
+                continue
+            known.add(key.digest)
+            lines.append(msgspec.json.encode(_Line(key.hex, found.left, found.data)))
+            if len(lines) >= _STEP:
+                await to_thread.run_sync(file.write, _joined(lines))
+                lines.clear()
+        await to_thread.run_sync(file.write, _joined(lines))
+        await to_thread.run_sync(file.close)
+        await to_thread.run_sync(part.replace, target)
+    finally:
+        file.close()
+        part.unlink(missing_ok=True)
+    return len(known)
+
+
+def _created(part: Path) -> IO[bytes]:
+    # answers to prompts: for nobody else's eyes, as a store on disk
+    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC, 0o600), "wb")
+
+
+async def import_from(
+    room: Room, path: str | os.PathLike[str], namespace: str | None, policy: Policy
+) -> Imported:
+    """Store the entries of a file; they count as made in this moment's generation of their tags.
+
+    Raises `Undecodable` with the number of the line that is damaged, that stands twice or that
+    cannot be opened (what stands before it is stored), `StoreError` and `OSError`.
+    """
+    source = _path(path)
+    with await to_thread.run_sync(lambda: source.open("rb")) as file:
+        header = _read_header(await to_thread.run_sync(file.readline, _LINE))
+        gone = max(0.0, time.time() - header.made)
+        known: set[str] = set()
+        stored = expired = 0
+        number = 1
+        while lines := await to_thread.run_sync(_next_lines, file):
+            puts: list[Awaitable[None]] = []
+            try:
+                for raw in lines:
+                    number += 1
+                    line = _read_line(number, raw, known)
+                    left = line.left - gone
+                    if left <= 0:
+                        expired += 1
+                        continue
+                    puts.append(await _put(room, header, line, left, number, namespace, policy))
+            finally:  # what stands before a damaged line is stored
+                await asyncio.gather(*puts)
+            stored += len(puts)
+    return Imported(stored, expired)
+
+
+def _next_lines(file: IO[bytes]) -> list[bytes]:
+    """So many lines as are stored at a time, or one that is very long."""
+    lines: list[bytes] = []
+    held = 0
+    while len(lines) < _STEP and held < _HELD and (raw := file.readline(_LINE)):
+        lines.append(raw)
+        held += len(raw)
+    return lines
+
+
+async def _put(
+    room: Room, header: _Header, line: _Line, left: float, number: int, space: str | None,
+    policy: Policy,
+) -> Awaitable[None]:  # fmt: skip
+    digest = bytes.fromhex(line.key)
+    now = room.clock.now()
+    try:
+        entry = room.envelopes.read(Key(digest, header.namespace), line.data, left=left, now=now)
+    except Undecodable as error:
+        raise _damaged(number, str(error)) from None
+    key = Key(digest, header.namespace if space is None else space)
+    generations = await room.generations.now(key.namespace, entry.tags, policy)
+    if not generations:
+        raise StoreError("the store does not tell its generations, without which nothing is kept")
+    # a stamp of its own: what is moved is another generation of the entry than what may be there
+    entry = msgspec.structs.replace(entry, stamp=new_stamp(), generations=generations)
+    _, data = room.envelopes.seal(key, entry, policy.compress_over)
+    return room.store.put(key, data, left, policy.op_timeout)
+
+
+def _read_header(raw: bytes) -> _Header:
+    try:
+        header = _header.decode(raw)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise _damaged(1, f"no header of an export ({type(error).__name__})") from None
+    name, _, version = header.format.partition("/")
+    if name != _NAME or not version.isdecimal():
+        raise _damaged(1, f"format {header.format!r:.40} is none of an export")
+    if int(version) > _FORMAT:
+        raise _damaged(1, f"format {header.format!r:.40} is newer than {_NAME}/{_FORMAT}")
+    if not math.isfinite(header.made):
+        raise _damaged(1, "made is no moment")
+    return header
+
+
+def _read_line(number: int, raw: bytes, known: set[str]) -> _Line:
+    if not raw.endswith(b"\n"):
+        raise _damaged(number, "it is cut off")
+    try:
+        line = _line.decode(raw)
+        sound = len(bytes.fromhex(line.key)) == 32 and 0 < line.left < 1e10
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise _damaged(number, f"no entry ({type(error).__name__})") from None
+    if not sound:
+        raise _damaged(number, "no entry (key takes 64 hexadecimal digits, left seconds)")
+    if line.key.lower() in known:
+        raise _damaged(number, f"key {line.key[:16]} stands here a second time")
+    known.add(line.key.lower())
+    return line
+
+
+def _damaged(number: int, why: str) -> Undecodable:
+    before = "" if number == 1 else "; what stands before it is stored"
+    return Undecodable(f"line {number}: {why}{before}")
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _path(path: object) -> Path:
+    given = cast("str | os.PathLike[str]", path)
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(given):
+        raise ConfigurationError(f"path takes the path of a file; got {type(given).__name__}")
+    return Path(given)

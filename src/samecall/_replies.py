@@ -1,0 +1,68 @@
+"""What a lease store answers, and the words in which it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = [
+    "EPOCH_NONE",
+    "EPOCH_UNTOLD",
+    "SEEN_ANY",
+    "SEEN_NOTHING",
+    "Acquired",
+    "Failed",
+    "Found",
+    "Hit",
+    "Lead",
+    "Wait",
+]
+
+SEEN_NOTHING = b""
+"""`seen` of a caller that takes any intact value."""
+SEEN_ANY = b"*"
+"""`seen` of a caller that takes none of the values there now (a refresh)."""
+EPOCH_NONE = b""
+"""`epoch` where no `forget` stands."""
+EPOCH_UNTOLD = b"*"
+"""`epoch` of a caller that called without an answer to its ACQUIRE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Bytes at a key and the seconds that the store will keep them."""
+
+    data: bytes = field(repr=False)
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Found):
+    """ACQUIRE: a value is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Found):
+    """ACQUIRE: a leader failed a moment ago; `data` is an entry of kind ERROR or REFUSED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """ACQUIRE: `token` leads; its lease ends in `left` seconds unless renewed."""
+
+    token: bytes
+    left: float
+    seen: bytes
+    """Stamp of the value that is there now (`SEEN_NOTHING`: none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """ACQUIRE: the lease is ours."""
+
+    seen: bytes
+    """Stamp of the value that is there now (`SEEN_NOTHING`: none); COMMIT wants it back."""
+    epoch: bytes = EPOCH_NONE
+    """What the last `forget` of the key left; COMMIT and FAIL want it back."""
+
+
+Acquired = Hit | Failed | Wait | Lead

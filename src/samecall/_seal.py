@@ -1,0 +1,90 @@
+"""Sealed entries: whoever writes to the store without a key can cause misses, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from samecall._errors import ConfigurationError, Undecodable
+
+__all__ = ["Seal"]
+
+_KEY, _NONCE = 32, 12
+_ID = re.compile(r"[A-Za-z0-9._-]{1,40}")
+
+
+class Seal:
+    """The keys that entries are sealed with (AES-256-GCM-SIV), by id.
+
+    keys: 32 random bytes each (`Seal.new_key()`), by an id of 1 to 40 letters, digits, dots,
+    dashes and underscores that is stored in the clear. current: the id of the key that writes; all
+    of them read. To rotate, give the whole fleet the new key, then make it current, and take the
+    old one away once the longest `ttl` has gone by.
+
+    Needs the extra `seal`. Raises `ConfigurationError`.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        if not isinstance(keys, Mapping) or not keys:
+            raise ConfigurationError("keys takes a dict of at least one key of 32 bytes by its id")
+        self._ciphers = {_id(name): _cipher(name, key) for name, key in keys.items()}
+        if current not in self._ciphers:
+            known = ", ".join(self._ciphers)
+            raise ConfigurationError(f"current takes the id of one of the keys ({known})")
+        self.current = current
+
+    @staticmethod
+    def new_key() -> bytes:
+        """32 random bytes."""
+        return os.urandom(_KEY)
+
+    def close(self, data: bytes, bound: bytes) -> bytes:
+        """`data` sealed with the current key; it opens with the same `bound` only."""
+        nonce = os.urandom(_NONCE)
+        name = self.current.encode()
+        head = bytes((len(name),)) + name
+        sealed: bytes = self._ciphers[self.current].encrypt(nonce, data, head + bound)
+        return head + nonce + sealed
+
+    def open(self, sealed: bytes, bound: bytes) -> bytes:
+        """What was sealed; raises `Undecodable`."""
+        start = 1 + sealed[0] if sealed else 0
+        head, nonce = sealed[:start], sealed[start : start + _NONCE]
+        cipher = self._ciphers.get(head[1:].decode("ascii", "replace"))
+        if cipher is None:
+            raise Undecodable("sealed with a key that is not here")
+        try:
+            opened: bytes = cipher.decrypt(nonce, sealed[start + _NONCE :], head + bound)
+        except Exception as error:  # cryptography's own, or of what is too short to be anything
+            raise Undecodable("its seal is broken") from error
+        return opened
+
+    def __repr__(self) -> str:
+        return f"Seal({', '.join(self._ciphers)}; current {self.current})"
+
+
+def _id(name: object) -> str:
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        raise ConfigurationError(
+            "keys takes ids of 1 to 40 letters, digits, dots, dashes and underscores"
+        )
+    return name
+
+
+def _cipher(name: str, key: object) -> Any:
+    if not isinstance(key, bytes) or len(key) != _KEY:
+        length = f"{len(key)} bytes" if isinstance(key, bytes) else type(key).__name__
+        raise ConfigurationError(f"keys takes keys of {_KEY} bytes; {name!r} has {length}")
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+    except ImportError:
+        raise ConfigurationError("seal needs an extra: pip install 'samecall[seal]'") from None
+    try:
+        return AESGCMSIV(key)
+    except UnsupportedAlgorithm:
+        raise ConfigurationError(
+            "seal needs a cryptography that was built with OpenSSL 3.2 or newer, as its wheels are"
+        ) from None

@@ -1,0 +1,87 @@
+"""Many calls, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+
+import msgspec
+
+from samecall._errors import ConfigurationError
+
+__all__ = ["Warmed", "warm"]
+
+_KEPT = 10
+
+
+class Warmed(msgspec.Struct, frozen=True):
+    """How far a warming has come: calls that ended, those of them that failed, and the first ten
+    errors.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    errors: tuple[Exception, ...] = ()
+
+
+async def warm(
+    calls: Iterable[Callable[[], Awaitable[object]]],
+    concurrency: int,
+    progress: Callable[[Warmed], None] | None,
+    storing: Callable[[], Collection[asyncio.Task[None]]],
+) -> Warmed:
+    """Make all calls, at most `concurrency` at a time; see `Cache.warm`.
+
+    storing: what is on its way to the store; who asks for entries after this is to find them.
+    """
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigurationError(
+            f"concurrency takes a whole number from 1; got {concurrency!r:.60}"
+        )
+    if progress is not None and not callable(progress):
+        raise ConfigurationError(f"progress takes a function; got {type(progress).__name__}")
+    try:
+        waiting = iter(calls)
+    except TypeError:
+        raise ConfigurationError(
+            f"calls takes async functions, one after the other; got {type(calls).__name__}"
+        ) from None
+    done = Warmed()
+
+    async def work() -> None:
+        nonlocal done
+        for call in _callable(waiting):
+            error = await _made(call)
+            errors = done.errors if error is None else (*done.errors, error)[:_KEPT]
+            done = Warmed(done.calls + 1, done.failed + (error is not None), errors)
+            if progress is not None:
+                progress(done)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(work())
+    except ExceptionGroup as raised:  # no function, or `progress` raised
+        raise raised.exceptions[0] from None
+    if tasks := storing():  # each ends within the bounds of its store
+        await asyncio.wait(tasks)
+    return done
+
+
+def _callable(
+    calls: Iterator[Callable[[], Awaitable[object]]],
+) -> Iterator[Callable[[], Awaitable[object]]]:
+    for call in calls:
+        if not callable(call):
+            raise ConfigurationError(
+                f"calls takes async functions without arguments; got a {type(call).__name__}"
+            )
+        yield call
+
+
+async def _made(call: Callable[[], Awaitable[object]]) -> Exception | None:
+    try:
+        await call()
+    except Exception as error:  # noqa: BLE001 - the others are made all the same
+        return error
+    return None

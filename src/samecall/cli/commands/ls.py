@@ -1,0 +1,83 @@
+"""`samecall ls`: the entries of a namespace."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from samecall._envelopes import Envelopes
+from samecall.cli._options import Namespace, Seals, Url, namespace_of, note, run, seal_of, store_at
+from samecall.cli._trouble import ExitCode, say, to_json
+
+__all__ = ["command"]
+
+_HEAD = f"{'key':64}  {'age':>8}  {'left':>8}  {'bytes':>9}  {'tokens':>13}  model"
+
+
+def command(
+    url: Url,
+    namespace: Namespace = "default",
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-l", min=1, help="Entries at most. [default: all]")
+    ] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", "-k", help="Print keys and nothing else.")
+    ] = False,
+    seal: Seals = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object an entry, one a line.")
+    ] = False,
+) -> None:
+    """List entries as they are found: key, age, rest of life, size, tokens and model.
+
+    The whole database is walked over in small steps, in no order; memory stays bounded. Of sealed
+    entries, only those with a key here show age, tokens and model. Exit code 1 if there is none; 3
+    if the store is not there.
+    """
+    envelopes = Envelopes(seal_of(seal))
+    shown = run(_list(url, namespace_of(namespace), limit, envelopes, json=json, keys=keys))
+    if not shown:
+        note(f"samecall ls: no entries in namespace {namespace!r}")
+        raise typer.Exit(ExitCode.FAILED)
+
+
+async def _list(
+    url: str, namespace: str, limit: int | None, envelopes: Envelopes, *, json: bool, keys: bool
+) -> int:
+    from samecall.cli._entries import line_of
+
+    shown = 0
+    async with store_at(url) as store:
+        async for key, found in store.walk(namespace):
+            line, _ = line_of(key, found.data, found.left, envelopes)
+            if json:
+                say(to_json(line))
+            elif keys:
+                say(key.hex)
+            else:
+                if not shown:
+                    say(_HEAD)
+                say(_text(line))
+            shown += 1
+            if shown == limit:
+                break
+    return shown
+
+
+def _text(line: Any) -> str:
+    if line.unreadable:
+        return f"{line.key}  {'-':>8}  {_age(line.left):>8}  {line.bytes:>9,}  {line.unreadable}"
+    tokens = f"{line.input_tokens:,}+{line.output_tokens:,}" if line.model else "-"
+    who = f"{line.provider}/{line.model}" if line.model else line.form
+    return (
+        f"{line.key}  {_age(line.age):>8}  {_age(line.left):>8}  {line.bytes:>9,}  "
+        f"{tokens:>13}  {who}"
+    )
+
+
+def _age(seconds: float) -> str:
+    for most, unit, size in ((120, "s", 1), (7_200, "min", 60), (172_800, "h", 3_600)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

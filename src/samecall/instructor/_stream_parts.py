@@ -1,0 +1,160 @@
+"""A completion cut into the events of a stream: as few as say it all.
+
+A stored completion so answers a later call that streams. What cannot be cut is a miss.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from samecall._errors import Undecodable
+from samecall.instructor._completions import make, tag_of
+
+__all__ = ["parts"]
+
+Json = dict[str, Any]
+_CHAT = {
+    "cerebras.chat": "cerebras.chunk",
+    "fireworks.chat": "fireworks.chunk",
+    "groq.chat": "groq.chunk",
+    "litellm.chat": "litellm.chunk",
+    "openai.chat": "openai.chunk",
+    "writer.chat": "writer.chunk",
+}
+
+
+def parts(completion: Any, *, usage: bool) -> list[Any]:
+    """Events that say what the completion says; raises `Undecodable`.
+
+    usage: whether its consumer has asked for an event of its own that tells the usage (OpenAI).
+    """
+    tag = tag_of(completion) or ""
+    cut = _CUTTERS.get(tag)
+    if cut is None:
+        raise Undecodable(f"a {type(completion).__qualname__} cannot be cut into events")
+    try:
+        return list(cut(tag, completion, usage))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Undecodable(f"no events of this completion ({type(error).__name__})") from None
+
+
+def _dump(completion: Any) -> Json:
+    told: Json = completion.model_dump(
+        mode="json", exclude_unset=True, by_alias=True, warnings=False
+    )
+    return told
+
+
+# --- OpenAI's chat completions, and those who speak it --------------------------------------------
+
+
+def _chat(tag: str, completion: Any, usage: bool) -> Iterator[Any]:
+    told = _dump(completion)
+    choices, used = told.pop("choices"), told.pop("usage", None)
+    head = {**told, "object": "chat.completion.chunk"}
+    for choice in choices:
+        delta = choice.pop("message")
+        for index, call in enumerate(delta.get("tool_calls") or ()):
+            call["index"] = index
+        finish = choice.pop("finish_reason")
+        yield _chunk(tag, head, {**choice, "delta": delta, "finish_reason": None})
+        end: Json = {"index": choice.get("index", 0), "delta": {}, "finish_reason": finish}
+        yield _chunk(tag, head, end)
+    if usage and used is not None:
+        yield make(_CHAT[tag], {**head, "choices": [], "usage": used})
+
+
+def _chunk(tag: str, head: Json, choice: Json) -> Any:
+    return make(_CHAT[tag], {**head, "choices": [choice]})
+
+
+# --- OpenAI's Responses ---------------------------------------------------------------------------
+
+
+def _response(_: str, completion: Any, __: bool) -> Iterator[Any]:
+    count = itertools.count()
+
+    def event(cls: str, kind: str, **told: Any) -> Any:
+        numbered = {"type": f"response.{kind}", "sequence_number": next(count), **told}
+        return make(f"openai.event/Response{cls}Event", numbered)
+
+    full = _dump(completion)
+    bare: Json = {**full, "status": "in_progress", "output": [], "usage": None}
+    yield event("Created", "created", response=bare)
+    for at, item in enumerate(full["output"]):
+        where = {"item_id": item.get("id", ""), "output_index": at}
+        hollow = {**item, "status": "in_progress"}
+        hollow |= {k: type(item[k])() for k in ("arguments", "content") if k in item}
+        yield event("OutputItemAdded", "output_item.added", output_index=at, item=hollow)
+        if "arguments" in item:
+            done = {"arguments": item["arguments"], "name": item.get("name", "")}
+            call = "function_call_arguments"
+            delta = item["arguments"]
+            yield event("FunctionCallArgumentsDelta", f"{call}.delta", delta=delta, **where)
+            yield event("FunctionCallArgumentsDone", f"{call}.done", **done, **where)
+        for place, part in enumerate(item.get("content") or ()):
+            here = {"content_index": place, **where}
+            if part.get("type") != "output_text":
+                continue
+            yield event("ContentPartAdded", "content_part.added", part={**part, "text": ""}, **here)
+            told = {"logprobs": part.get("logprobs") or [], **here}
+            yield event("TextDelta", "output_text.delta", delta=part["text"], **told)
+            yield event("TextDone", "output_text.done", text=part["text"], **told)
+            yield event("ContentPartDone", "content_part.done", part=part, **here)
+        yield event("OutputItemDone", "output_item.done", output_index=at, item=item)
+    if full.get("status") == "incomplete":
+        yield event("Incomplete", "incomplete", response=full)
+    else:
+        yield event("Completed", "completed", response=full)
+
+
+# --- Anthropic ------------------------------------------------------------------------------------
+
+
+def _message(_: str, completion: Any, __: bool) -> Iterator[Any]:
+    def event(cls: str, kind: str, **told: Any) -> Any:
+        return make(f"anthropic.event/Raw{cls}Event", {"type": kind, **told})
+
+    message = _dump(completion)
+    content, usage = message.pop("content"), message["usage"]
+    stop = {k: message.pop(k, None) for k in ("stop_reason", "stop_sequence")}
+    start: Json = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+    yield event("MessageStart", "message_start", message=start)
+    for index, block in enumerate(content):
+        hollow, delta = _hollow(block)
+        yield event("ContentBlockStart", "content_block_start", index=index, content_block=hollow)
+        for each in delta:
+            yield event("ContentBlockDelta", "content_block_delta", index=index, delta=each)
+        yield event("ContentBlockStop", "content_block_stop", index=index)
+    yield event("MessageDelta", "message_delta", delta=stop, usage=usage)
+    yield event("MessageStop", "message_stop")
+
+
+def _hollow(block: Json) -> tuple[Json, list[Json]]:
+    """How a block starts, and what makes it whole."""
+    match block["type"]:
+        case "text" if not block.get("citations"):
+            return {**block, "text": ""}, [{"type": "text_delta", "text": block["text"]}]
+        case "tool_use":
+            text = json.dumps(block["input"])
+            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": text}]
+        case _:  # comes whole, as blocks of servers' own tools do
+            return block, []
+
+
+# --- Google ---------------------------------------------------------------------------------------
+
+
+def _generated(_: str, completion: Any, __: bool) -> Iterator[Any]:
+    yield completion  # an answer is a stream of one
+
+
+_CUTTERS: dict[str, Callable[[str, Any, bool], Iterator[Any]]] = {
+    **dict.fromkeys(_CHAT, _chat),
+    "anthropic.message": _message,
+    "google.genai": _generated,
+    "openai.response": _response,
+}

@@ -1,0 +1,87 @@
+"""Cassettes for tests: the fixture `samecall_cassette`, a marker, `--samecall-record`.
+
+Loaded by pytest wherever samecall is installed, so nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from samecall._cassette import Cassette
+
+__all__ = [
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_report_header",
+    "samecall_cassette",
+]
+
+_MARKER = "samecall"
+_TAKES = (
+    "samecall(path=None, **settings): the cassette of this test; `path` counts from the directory "
+    "of the test's file, `settings` go to `samecall.testing.Cassette`"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options that let providers be called."""
+    group = parser.getgroup("samecall")
+    group.addoption(
+        "--samecall-record",
+        dest="samecall_mode",
+        action="store_const",
+        const="record",
+        default="replay",
+        help="call providers for what cassettes do not hold, and add it to them",
+    )
+    group.addoption(
+        "--samecall-rewrite",
+        dest="samecall_mode",
+        action="store_const",
+        const="rewrite",
+        help="call providers for everything, and replace the cassettes of the tests that run",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker is known, also with `--strict-markers`."""
+    config.addinivalue_line("markers", _TAKES)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say so where a run may cost money."""
+    mode = config.getoption("samecall_mode")
+    return None if mode == "replay" else f"samecall: cassettes in mode {mode!r}, providers are paid"
+
+
+@pytest.fixture
+def samecall_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
+    """A `Cassette` of this test: `cassettes/<module>/<test>.jsonl` beside it, or as marked.
+
+    Replays, unless pytest runs with `--samecall-record` or `--samecall-rewrite`.
+    """
+    from samecall._cassette import Cassette
+
+    path, settings = _settings(request)
+    settings.setdefault("mode", request.config.getoption("samecall_mode"))
+    cassette = Cassette(path, **settings)
+    yield cassette
+    cassette.save()
+
+
+def _settings(request: pytest.FixtureRequest) -> tuple[Path, dict[str, Any]]:
+    test, marker = request.node, request.node.get_closest_marker(_MARKER)
+    names, settings = (marker.args, dict(marker.kwargs)) if marker is not None else ((), {})
+    given = settings.pop("path", names[0] if names else None)
+    beside = Path(test.path).parent
+    if given is not None:
+        return beside / given, settings
+    # what a parameter is called may be no name of a file
+    name = re.sub(r"[^\w.\[\]-]+", "_", test.name)[:120]
+    return beside / "cassettes" / Path(test.path).stem / f"{name}.jsonl", settings
