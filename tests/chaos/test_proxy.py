@@ -166,6 +166,21 @@ def test_in_a_thread(shared_server: Any) -> None:
         socket.create_connection(("127.0.0.1", proxy.port)).close()
 
 
+async def test_its_end_does_not_wait_for_what_has_ended(shared_server: Any) -> None:
+    """A task that ends in the turn in which the proxy does is not gathered for ever."""
+
+    async def nothing() -> None:
+        pass
+
+    async with FaultProxy(shared_server.url) as proxy:
+        proxy.set(refuse=True)
+        while proxy._tasks:
+            await asyncio.sleep(0)
+        proxy._start(nothing())
+        await asyncio.sleep(0)
+        assert proxy._tasks
+
+
 async def test_in_front_of_a_unix_socket() -> None:
     """A server without a port gets one."""
     server = EmbeddedServer().start()

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from samecall import Cache, Policy
 from samecall._entry import Key
 from samecall._errors import StoreError
+from samecall._key import key_from
+from samecall._ports import BreakerChanged
 from samecall._redis import RedisStore, open_redis
-from samecall.testing import FaultProxy, GatedProvider, LocalServer
-from trouble import FAULTS, trouble
+from samecall._redis.topology import slot_of
+from samecall.testing import FaultProxy, GatedProvider, LocalCluster, LocalServer
+from samecall.testing.clusters import Member
+from trouble import CLUSTER_FAULTS, FAULTS, trouble, trouble_on_a_cluster
 
 PATIENT = 30.0
+HURRIED = 0.4  # less than the half second after which a connection is given up
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[LocalCluster]:
+    """A cluster that is as slow to give a node up as clusters are that nobody tuned."""
+    with LocalCluster(node_timeout=15) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -31,6 +46,96 @@ async def test_every_call_is_answered(name: str, server: LocalServer) -> None:
         assert bool(found.faults) is fault.told
     if fault.breaks is not None:
         assert bool(found.opened) is fault.breaks
+
+
+@pytest.mark.parametrize("name", CLUSTER_FAULTS)
+async def test_a_node_in_trouble(name: str, nodes: LocalCluster) -> None:
+    """Every call is answered as on one server, and calls on the other nodes notice nothing."""
+    fault = CLUSTER_FAULTS[name]
+    op_timeout = HURRIED if fault.breaks else PATIENT
+    found = await trouble_on_a_cluster(name, nodes, waves=1, keys=8, op_timeout=op_timeout)
+    assert found.wrong == []
+    assert found.keys == 16
+    assert found.most_per_key <= (1 if fault.once else 2)  # at most one of each process
+    assert found.most_elsewhere == 1
+    assert not found.opened
+    if fault.told is not None:
+        assert bool(found.faults) is fault.told
+
+
+async def test_silent_nodes_one_and_all(nodes: LocalCluster) -> None:
+    """One that is silent is not the store; all of them are, until they answer again."""
+    ears = Ears()
+    policy = Policy(op_timeout=HURRIED)
+    one, two = (Cache(nodes.url, policy=policy, observers=[ears]) for _ in range(2))
+    provider: GatedProvider[str] = GatedProvider()
+
+    async def shared(key: str) -> bool:
+        """Whether an answer that one of them stores is the other's too."""
+        before = provider.calls
+        provider.answer("yes")
+        assert await one.get_or_call(key, provider) == "yes"
+        await settled(one)
+        return await two.get_or_call(key, provider) == "yes" and provider.calls == before + 1
+
+    silent = nodes.owner(slot_of(b"default:g:"))  # all have to know what it holds
+    there, elsewhere = keys_on(nodes, silent)
+    assert all([await shared(next(keys)) for keys in (there, elsewhere) * 5])
+    try:
+        silent.pause()
+        provider.answer("yes")
+        assert await one.get_or_call(next(there), provider) == "yes"
+        guard: Any = one._rooms.here().store
+        assert guard._doubt is not None
+        while guard._doubt is not None:
+            await asyncio.sleep(0)
+        assert await shared(next(elsewhere))
+        assert ears.opened == []
+        for node in nodes.nodes:
+            if node is not silent:
+                node.pause()
+        async with asyncio.timeout(PATIENT):
+            while True not in ears.opened:
+                provider.answer("yes")
+                assert await one.get_or_call(next(elsewhere), provider) == "yes"
+    finally:
+        for node in nodes.nodes:
+            node.resume()
+    async with asyncio.timeout(PATIENT):
+        while ears.opened.count(True) > ears.opened.count(False):
+            await asyncio.sleep(0)
+        while not await shared(next(there)):
+            pass
+    await asyncio.gather(one.aclose(), two.aclose())
+    while not await asyncio.to_thread(nodes.sound):
+        await asyncio.sleep(0)
+
+
+class Ears:
+    """Hears of breakers that open (True) and close."""
+
+    def __init__(self) -> None:
+        self.opened: list[bool] = []
+
+    def on_event(self, event: object) -> None:
+        if isinstance(event, BreakerChanged):
+            self.opened.append(event.open)
+
+
+def keys_on(cluster: LocalCluster, node: Member) -> tuple[Iterator[str], Iterator[str]]:
+    """Keys of calls in the slots of a node, and of the other ones."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    while min(map(len, found.values())) < 100:
+        key = os.urandom(8).hex()
+        owner = cluster.owner(slot_of(key_from(key, "default", None).hex.encode()))
+        found[owner is node].append(key)
+    return iter(found[True]), iter(found[False])
+
+
+async def settled(cache: Cache) -> None:
+    """Wait until what was answered is stored, or is not to be."""
+    while cache.statistics().flights:
+        await asyncio.sleep(0)
 
 
 async def test_an_open_breaker_asks_nothing(proxy: FaultProxy) -> None:

@@ -8,12 +8,13 @@ import sys
 import time
 
 import pytest
+from cli_support import samecall as in_this_process
 
 import redis
 from samecall.testing.servers import LocalServer, free_port
 
 SMALL = ("--calls", "60", "--prompts", "8", "--workers", "2", "--latency", "0.05")
-LIMIT = 120
+LIMIT = 240
 SAMECALL = (sys.executable, "-m", "samecall.cli")
 
 
@@ -34,11 +35,16 @@ def server():
         yield running
 
 
-def test_json_says_that_every_prompt_was_paid_for_once():
-    done = samecall("demo", *SMALL, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n") == 1
-    report = json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def told():
+    """What one run printed."""
+    return samecall("demo", *SMALL, "--json")
+
+
+def test_json_says_that_every_prompt_was_paid_for_once(told):
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.count("\n") == 1
+    report = json.loads(told.stdout)
     assert report["once"] is True
     assert (report["provider_calls"], report["distinct_prompts"]) == (8, 8)
     assert (report["calls"], report["saved_calls"]) == (120, 112)
@@ -51,8 +57,20 @@ def test_json_says_that_every_prompt_was_paid_for_once():
     assert bare["coalesced_local"] == bare["l1_hits"] == bare["l2_hits"] == 0
 
 
-def test_tokens_and_money_are_of_the_answers_and_add_up():
-    report = json.loads(samecall("demo", *SMALL, "--json").stdout)
+def test_one_stream_is_read_by_four_processes():
+    done = samecall("demo", "--stream", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert (report["once"], report["same_items"], report["provider_calls"]) == (True, True, 1)
+    leader, *followers = report["readers"]
+    assert leader["how"] == "led"
+    assert {follower["how"] for follower in followers} <= {"coalesced_remote", "l2_hits"}
+    assert {reader["items"] for reader in report["readers"]} == {leader["items"]}
+    assert followers[-1]["asked_at"] >= 40
+
+
+def test_tokens_and_money_are_of_the_answers_and_add_up(told):
+    report = json.loads(told.stdout)
     first, second, bare = report["phases"]
     for side in ("input", "output", "usd"):
         asked = first["answered"][side] + second["answered"][side]
@@ -117,8 +135,8 @@ def test_a_store_that_keeps_nothing_gives_exit_code_1():
     ],
 )
 def test_a_bad_option_is_named_at_once(option, value, says):
-    done = samecall("demo", *SMALL, option, value)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = in_this_process("demo", *SMALL, option, value)
+    assert (done.code, done.stdout) == (2, "")
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
@@ -154,7 +172,7 @@ def test_a_pipe_that_closes_is_no_traceback():
 
 def test_ctrl_c_ends_everything_cleanly(server):
     """As a terminal does it: SIGINT to the whole group, while calls are in the air."""
-    command = [*SAMECALL, "demo", *SMALL[:-1], "10", "--redis", server.url]
+    command = [*SAMECALL, "demo", *SMALL[:-1], "4", "--redis", server.url]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

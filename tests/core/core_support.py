@@ -8,11 +8,16 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+import pytest
+
 from samecall import Cache, Policy
 from samecall._codec import PlainCodec
+from samecall._entry import Entry
 from samecall._memory import MemoryStore
 from samecall._ports import CallAnswered, ErrorRecord, Event, Failure, Reach
 from samecall.testing import FaultyStore, GatedProvider, VirtualClock, run_virtual
+from samecall.testing._prompt import PromptStore
 
 
 class Ears:
@@ -42,8 +47,9 @@ class FleetCodec(PlainCodec):
 class World:
     """One store with faults to order, and what every test must leave behind: nothing."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, *, prompt: bool = False) -> None:
         self.clock = clock
+        self.prompt = prompt
         self.memory = MemoryStore(clock=clock)
         self.store = FaultyStore(self.memory)
         self.ears: list[Ears] = []
@@ -55,7 +61,7 @@ class World:
     def cache(self, policy: Policy | None = None, **more: Any) -> Cache:
         """Another process's cache on the same store."""
         ears = Ears()
-        store = more.pop("store", self.store)
+        store = more.pop("store", PromptStore(self.store) if self.prompt else self.store)
         observers = (ears, *more.pop("observers", ()))
         cache = Cache(store, policy=policy, clock=self.clock, observers=observers, **more)
         self.caches.append(cache)
@@ -64,6 +70,12 @@ class World:
 
     def provider(self) -> GatedProvider[Any]:
         return GatedProvider()
+
+    async def of_now(self, entry: Entry) -> Entry:
+        """The entry as one that no `forget_tag` or `clear` has outdated."""
+        tags = ("", *entry.tags)
+        generations = await self.memory.generations("default", tags, 60.0)
+        return msgspec.structs.replace(entry, generations=generations)
 
     async def turns(self, count: int = 60) -> None:
         """Let everything run that can run, and no time pass."""
@@ -81,6 +93,7 @@ class World:
         assert not tasks, tasks
         held = self.memory.statistics()
         assert held.listeners == 0
+        assert self.memory.recording_listeners == 0
         assert self.leases_may_remain or held.leases == 0
         assert not self.complaints, self.complaints
         for cache, ears in zip(self.caches, self.ears, strict=True):
@@ -93,24 +106,33 @@ class World:
             assert sum(event.error is not None for event in answered) == now.errors
 
 
-def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test in virtual time; its first argument is a `World`."""
+def virtual(
+    test: Callable[..., Awaitable[None]] | None = None, *, prompt: bool | None = None
+) -> Any:
+    """Run an async test in virtual time; its first argument is a `World`.
+
+    It runs with a store that has to be asked by tasks, and with one that is `prompt`, unless one
+    of them is named.
+    """
+    if test is None:
+        return functools.partial(virtual, prompt=prompt)
 
     @functools.wraps(test)
-    def run(**arguments: Any) -> None:
+    def run(prompt: bool = prompt is True, **arguments: Any) -> None:
         async def main(clock: VirtualClock) -> None:
-            world = World(clock)
+            world = World(clock, prompt=prompt)
             await test(world, **arguments)
             await world.close()
 
         run_virtual(main)
 
-    signature = inspect.signature(test)
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=list(signature.parameters.values())[1:]
-    )
+    of_test = list(inspect.signature(test).parameters.values())[1:]
+    both = [inspect.Parameter("prompt", inspect.Parameter.KEYWORD_ONLY)] if prompt is None else []
+    run.__signature__ = inspect.Signature([*of_test, *both])  # type: ignore[attr-defined]
     del run.__wrapped__
-    return run
+    if prompt is not None:
+        return run
+    return pytest.mark.parametrize("prompt", [False, True], ids=["tasks", "prompt"])(run)
 
 
 async def outcomes(*calls: Awaitable[Any]) -> list[Any]:

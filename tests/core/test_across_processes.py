@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ async def test_a_lost_lease(w: World, why: str) -> None:
     if why == "forgotten":
         await w.memory.forget(KEY, 60)
     else:
-        w.memory._leases.clear()
+        w.memory._leases.free_all()
         assert isinstance(await w.memory.acquire(KEY, b"d" * 16, b"", 60), Lead)
     await asyncio.sleep(10)
     provider.answer("yes")
@@ -167,6 +168,35 @@ async def test_a_leader_that_renews_is_never_deposed(w: World, lease: float) -> 
     assert provider.calls == 1
     provider.answer("yes")
     assert await asyncio.gather(leading, following) == ["yes", "yes"]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+@virtual
+async def test_nobody_is_the_hostage_of_who_renews_for_ever(w: World, changes: bool) -> None:
+    """No call lasts longer than its deadline: who waits longer is answered by a call of its own."""
+    cache, provider = w.cache(Policy(lease=5, deadline=60)), w.provider()
+    provider.answer("yes")
+    token, before = b"h" * 16, w.clock.now()
+
+    async def hold() -> None:
+        nonlocal token
+        await w.memory.acquire(KEY, token, b"", 5)
+        while True:
+            await asyncio.sleep(1)
+            await w.memory.renew(KEY, token, 5)
+            if changes:
+                await w.memory.release(KEY, token)
+                token = os.urandom(16)
+                await w.memory.acquire(KEY, token, b"", 5)
+
+    holding = asyncio.ensure_future(hold())
+    await w.turns()
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert 60 < w.clock.now() - before < 70
+    assert provider.calls == 1
+    holding.cancel()
+    await w.turns()
+    await w.memory.release(KEY, token)
 
 
 @virtual
@@ -228,11 +258,13 @@ async def test_an_error_where_a_value_belongs(w: World) -> None:
     cache, provider = w.cache(), w.provider()
     provider.answer("yes")
     error = Entry(Kind.ERROR, Payload("error", b""), new_stamp(), 60.0, 60.0)
-    await w.memory.set(KEY, encode_entry(KEY, error), 60)
+    await w.memory.set(KEY, encode_entry(KEY, await w.of_now(error)), 60)
     assert await cache.get_or_call("k", provider) == "yes"
     await w.turns()
+    found = await w.memory.get(KEY)
+    assert found is not None
     await w.memory.acquire(KEY, b"d" * 16, b"*", 60)
-    await w.memory.fail(KEY, b"d" * 16, envelope(), 60)
+    await w.memory.fail(KEY, b"d" * 16, found.data, 60)
     w.memory.drop(KEY)
     assert await w.cache().get_or_call("k", provider) == "yes"
     assert provider.calls == 2

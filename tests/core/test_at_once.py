@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import redis.asyncio
 
-from samecall import Cache, RemoteCallError
+from samecall import Cache, Policy, RemoteCallError
 from samecall.testing import GatedProvider, LocalServer
 
 
@@ -28,11 +28,12 @@ async def test_who_asks_after_the_answer_has_a_hit() -> None:
 async def test_an_error_that_is_rung_is_no_damaged_entry() -> None:
     """Who waits for a leader elsewhere hears of its error, and nothing was undecodable."""
     provider: GatedProvider[str] = GatedProvider()
+    patient = Policy(op_timeout=30)  # a busy machine is no store that is away
     with LocalServer() as server:
         async with (
             redis.asyncio.Redis.from_url(server.url) as observer,
-            Cache(server.url) as leader,
-            Cache(server.url) as follower,
+            Cache(server.url, policy=patient) as leader,
+            Cache(server.url, policy=patient) as follower,
         ):
             led = asyncio.ensure_future(leader.get_or_call("k", provider))
             await provider.until_waiting(1)

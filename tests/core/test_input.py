@@ -18,7 +18,7 @@ from samecall._memory import MemoryStore
 from samecall._ports import Event, ProviderCalled
 
 
-@pytest.mark.parametrize("value", [-1, 0, math.nan, math.inf, "60", True, None, 1e30, [1]])
+@pytest.mark.parametrize("value", [-1, 0, math.nan, math.inf, "60", True, None, 1e30, 10**400, [1]])
 @pytest.mark.parametrize("name", ["ttl", "lease", "op_timeout", "deadline"])
 def test_a_duration_that_is_none(name: str, value: Any) -> None:
     """The argument and what it takes are named."""
@@ -41,6 +41,9 @@ def test_durations_are_seconds_or_timedeltas() -> None:
         ({"l1": 100}, "l1 takes a L1"),
         ({"secret": b"short"}, "secret takes 16 bytes"),
         ({"secret": "a string of characters"}, "secret takes a bytes; got str"),
+        ({"observers": 3}, "observers takes a tuple or list"),
+        ({"observers": [3]}, r"observers takes what has on_event\(\); got 3"),
+        ({"clock": 3}, r"clock takes what has now\(\); got 3"),
         ({"url_or_store": object()}, "url_or_store takes a URL, a samecall store"),
         ({"url_or_store": None}, "url_or_store takes"),
         ({"url_or_store": MemoryStore}, "url_or_store takes"),

@@ -13,6 +13,7 @@ from samecall import CacheMiss, Payload, Policy
 from samecall._codec import PlainCodec
 from samecall._entry import Entry, Kind, encode_entry, new_stamp
 from samecall._key import key_from
+from samecall._lease import TOMBSTONE
 
 
 async def fill(w: World, cache: Any, value: Any = "old", **more: Any) -> None:
@@ -283,7 +284,7 @@ async def test_after_three_refusals_its_own_call(w: World) -> None:
     async def put() -> None:
         payload = PlainCodec().encode("theirs")
         entry = Entry(Kind.VALUE, payload, new_stamp(), 60.0, 60.0)
-        await w.memory.set(key, encode_entry(key, entry), 60)
+        await w.memory.set(key, encode_entry(key, await w.of_now(entry)), 60)
 
     class Late(Refusing):
         """Whenever it refuses an entry, another one is there already."""
@@ -304,6 +305,39 @@ async def test_after_three_refusals_its_own_call(w: World) -> None:
 
 
 @virtual
+@pytest.mark.parametrize("forgotten", [True, False])
+async def test_a_call_that_outlives_the_tombstone(w: World, *, forgotten: bool) -> None:
+    """Its lease is lost and nobody can tell whether it was forgotten: its answer is not stored."""
+    key, long = key_from("k", "default", None), Policy(deadline=3 * TOMBSTONE, lease=30)
+    cache, provider = w.cache(policy=long), w.provider()
+    task = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    if forgotten:
+        await w.memory.forget(key, TOMBSTONE)
+    await asyncio.sleep(1.5 * TOMBSTONE)
+    provider.answer("old")
+    assert await task == "old"
+    await w.turns()
+    assert (await w.memory.get(key) is None) is forgotten
+
+
+@virtual
+async def test_forgotten_by_one_whose_own_deadline_is_shorter(w: World) -> None:
+    """What was begun before under a longer one does not come back either."""
+    key, patient = key_from("k", "default", None), Policy(deadline=TOMBSTONE, lease=30)
+    cache, provider = w.cache(policy=patient), w.provider()
+    task = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    hasty = w.cache(policy=Policy(deadline=1))
+    await hasty.forget("k")
+    await asyncio.sleep(TOMBSTONE / 4)
+    provider.answer("old")
+    assert await task == "old"
+    await w.turns()
+    assert await w.memory.get(key) is None
+
+
+@virtual
 async def test_garbage_at_the_key_is_a_miss_and_is_replaced(w: World) -> None:
     """In L1's sight and in the store's, as value and as error."""
     key = key_from("k", "default", None)
@@ -316,8 +350,26 @@ async def test_garbage_at_the_key_is_a_miss_and_is_replaced(w: World) -> None:
         assert await cache.peek("k") == "new"
         await cache.forget("k")
     token = bytes(16)
-    w.memory._tombstones.clear()
+    w.memory._leases._tombstones.clear()
     await w.memory.acquire(key, token, b"", 60)
     assert await w.memory.fail(key, token, b"garbage", 60)
     assert await cache.get_or_call("k", provider) == "new"
     assert provider.calls == cache.statistics().undecodable == 5
+
+
+@virtual
+@pytest.mark.parametrize("way", ["peek", "only"])
+async def test_what_was_answered_just_now_is_found(w: World, way: str) -> None:
+    """It is on its way to the store, off its caller's path."""
+    cache, provider = w.cache(l1=None), w.provider()
+    w.store.hold("commit", times=1)
+    asked = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    provider.answer("yes")
+    assert await asked == "yes"
+    await w.store.until_held("commit")
+    asks = cache.peek("k") if way == "peek" else cache.get_or_call("k", provider, mode="only")
+    peeked = asyncio.ensure_future(asks)
+    await w.turns()
+    w.store.heal()
+    assert await peeked == "yes"

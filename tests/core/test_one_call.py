@@ -246,7 +246,7 @@ async def test_a_flight_that_ends_late_leaves_the_next_one_in_the_table(w: World
     assert provider.calls == 2
 
 
-@virtual
+@virtual(prompt=False)
 async def test_a_flight_looks_into_l1_again(w: World) -> None:
     """Another thread's loop may have put the answer there between the look and the take-off."""
     cache, provider = w.cache(), w.provider()
@@ -257,7 +257,7 @@ async def test_a_flight_looks_into_l1_again(w: World) -> None:
     assert cache.statistics().flights == 1
     payload = Payload("plain", b"\xa3yes")
     entry = Entry(Kind.VALUE, payload, new_stamp(), 60.0, 60.0, born=w.clock.now())
-    l1.keep(key_from("k", "default"), entry, 100, w.clock.now() + 60)
+    l1.keep(key_from("k", "default"), entry, 100, w.clock.now() + 60, l1.era)
     assert await asking == "yes"
     assert provider.calls == w.store.calls["acquire"] == 0
     assert cache.statistics().l1_hits == 1

@@ -34,7 +34,7 @@ async def bare_client(case: Case, url: str) -> AsyncIterator[instructor.AsyncIns
 
 def question(case: Case) -> dict[str, Any]:
     return {
-        "response_model": case.model,
+        "response_model": case.asked,
         "messages": [{"role": "user", "content": f"case: {case.name}"}],
         **case.kwargs,
     }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, Union, cast
 from uuid import UUID
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     Json,
     PrivateAttr,
+    RootModel,
     SecretStr,
     ValidationInfo,
     computed_field,
@@ -265,11 +266,35 @@ class Empty(BaseModel):
     pass
 
 
+class Names(RootModel[list[str]]):
+    pass
+
+
+class UserRoot(RootModel[User]):
+    pass
+
+
+class Kind(enum.StrEnum):
+    A = "a"
+    B = "b"
+
+
+class Kinds(BaseModel):
+    kind: Kind
+    by_kind: dict[Kind, int]
+
+
+@dataclass
+class Plain:
+    name: str
+
+
 IntBox = Box[int]
 MaybeUser = Maybe(User)
 PartialNested = Partial[Nested]
 
 USER = {"name": "Ada", "age": 36}
+FOUND = {"result": USER}
 ADMIN = {"name": "Bob", "rights": ["all"]}
 NESTED = {
     "user": USER,
@@ -280,18 +305,40 @@ NESTED = {
 
 @dataclass(frozen=True)
 class Case:
-    """`answer`: the arguments of the tool call, or (name, arguments) of each parallel one."""
+    """`answer`: the arguments of the tool call, or (name, arguments) of each parallel one.
+
+    spelled: makes the model anew for each call, as one that is written inside the call is.
+    refused: arguments of a first answer that the model refuses, so that instructor asks again.
+    """
 
     name: str
     model: Any
     answer: Any
     mode: Mode = Mode.TOOLS
     kwargs: dict[str, Any] = field(default_factory=dict)
+    spelled: Callable[[], Any] | None = None
+    refused: Any = None
+
+    @property
+    def tries(self) -> int:
+        """How many calls of the provider one answer takes."""
+        return 1 if self.refused is None else 2
+
+    @property
+    def asked(self) -> Any:
+        """The model as one call gives it."""
+        return self.model if self.spelled is None else self.spelled()
 
     def __repr__(self) -> str:
         return self.name
 
 
+def inline(name: str, spelled: Callable[[], Any], answer: Any, mode: Mode = Mode.TOOLS) -> Case:
+    """A case whose model is written inside the call."""
+    return Case(f"inline_{name}", spelled(), answer, mode, spelled=spelled)
+
+
+parallel = Mode.PARALLEL_TOOLS
 CASES = [
     Case("model", User, USER),
     Case("nested", Nested, NESTED),
@@ -378,5 +425,76 @@ CASES = [
     Case("json_schema_mode", Nested, NESTED, mode=Mode.JSON_SCHEMA),
     Case("responses_mode", Nested, NESTED, mode=Mode.RESPONSES_TOOLS),
     Case("responses_scalar", int, {"content": 7}, mode=Mode.RESPONSES_TOOLS),
+    Case("root", Names, ["a", "b"]),
+    Case("root_model", UserRoot, USER),
+    Case("root_generic", RootModel[list[int]], [1, 2]),
+    Case("list_roots", list[Names], {"tasks": [["a"], ["b"]]}),
+    Case("str_enum", Kind, {"content": "b"}),
+    Case("str_enums", Kinds, {"kind": "b", "by_kind": {"a": 1}}, kwargs={"strict": False}),
+    Case("list_str_enums", list[Kind], {"content": ["b", "a"]}),
+    Case("optional_list", Optional[list[User]], {"content": [USER]}),
+    Case("optional_list_none", Optional[list[User]], {"content": None}),
+    Case("optional_list_ints", Optional[list[int]], {"content": [1]}),
+    Case("list_lists", list[list[int]], {"content": [[1], [2, 3]]}),
+    Case("list_lists_models", list[list[User]], {"content": [[USER], []]}),
+    Case("list_literals", list[Literal["a", "b"]], {"content": ["b", "a"]}),
+    Case("list_dicts", list[dict[str, int]], {"content": [{"a": 1}]}),
+    Case("list_union_604", list[User | Admin], {"tasks": [ADMIN, USER]}),
+    Case("iterable_ints", Iterable[int], {"tasks": [1, 2]}),
+    Case("union_list", Union[list[User], User], {"content": [USER]}),
+    Case("union_list_model", Union[list[User], User], {"content": USER}),
+    Case("parallel_604", Iterable[User | Admin], [("Admin", ADMIN), ("User", USER)], parallel),
+    Case("reask", Nested, NESTED, refused={"user": "nobody"}),
+    Case("reask_list", list[User], {"tasks": [USER]}, refused={"tasks": [{"name": "Ada"}]}),
+    Case("reask_json", Nested, NESTED, Mode.JSON, refused={}),
+    Case("reask_responses", Nested, NESTED, Mode.RESPONSES_TOOLS, refused={}),
+    inline("maybe", lambda: Maybe(User), {"result": USER}),
+    inline("maybe_not", lambda: Maybe(User), {"error": True, "message": "nobody"}),
+    inline("maybe_nested", lambda: Maybe(Nested), {"result": NESTED}),
+    inline("maybe_int", lambda: Maybe(cast("Any", int)), {"result": 7}),
+    inline("maybe_list", lambda: Maybe(cast("Any", list[User])), {"result": [USER]}),
+    inline("maybe_partial", lambda: Maybe(Partial[User]), {"result": USER}),
+    inline("partial", lambda: Partial[Nested], NESTED),
+    inline("partial_recursive", lambda: Partial[Node], {"value": 1, "children": [{"value": 2}]}),
+    inline("partial_maybe", lambda: Partial[Maybe(User)], {"result": USER}),
+    inline("list_partial", lambda: list[Partial[User]], {"tasks": [USER, USER]}),
+    inline("list_maybe", lambda: list[Maybe(User)], {"tasks": [{"result": USER}]}),
+    inline("list_nested_partial", lambda: list[Partial[Nested]], {"tasks": [NESTED]}),
+    inline("optional_partial", lambda: Optional[Partial[User]], {"content": USER}),
+    inline("optional_maybe", lambda: Optional[Maybe(User)], {"content": {"result": USER}}),
+    inline("union", lambda: Union[Partial[User], Maybe(Admin)], {"content": {"result": ADMIN}}),
+    inline("generic", lambda: Box[Partial[User]], {"content_of": USER}),
+    inline("annotated", lambda: Annotated[Partial[User], "a person"], {"content": USER}),
+    inline("iterable_partial", lambda: Iterable[Partial[User]], {"tasks": [USER]}),
+    inline(
+        "parallel_partial", lambda: Iterable[Partial[User]], [("PartialUser", USER)] * 2, parallel
+    ),
+    inline(
+        "parallel_maybe", lambda: Iterable[Maybe(User)], [("MaybeUser", {"result": USER})], parallel
+    ),
+    inline(
+        "parallel_union",
+        lambda: Iterable[Union[Partial[User], Maybe(Admin)]],
+        [("MaybeAdmin", {"result": ADMIN}), ("PartialUser", USER)],
+        parallel,
+    ),
+    inline("json_mode", lambda: Partial[Nested], NESTED, Mode.JSON),
 ]
 BY_NAME = {case.name: case for case in CASES}
+
+# what instructor takes for no response model
+REFUSED = [
+    list,
+    dict,
+    dict[str, int],
+    tuple[int, str],
+    set[int],
+    int | str,
+    User | Admin,
+    User | None,
+    bytes,
+    datetime,
+    Decimal,
+    Any,
+    Plain,
+]

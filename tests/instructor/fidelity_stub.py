@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -39,11 +40,15 @@ class Stub:
         self.calls[name] += 1
         self.asked.set()
         await self.gate.wait()
-        return web.json_response(shape(BY_NAME[name]), headers={"x-request-id": f"req_{name}"})
+        case = BY_NAME[name]
+        if self.calls[name] % case.tries:
+            case = replace(case, answer=case.refused)
+        return web.json_response(shape(case), headers={"x-request-id": f"req_{name}"})
 
 
 def chat_completion(case: Case) -> dict[str, Any]:
-    calls = case.answer if isinstance(case.answer, list) else [("Tool", case.answer)]
+    several = case.mode is Mode.PARALLEL_TOOLS
+    calls = case.answer if several else [("Tool", case.answer)]
     tools = case.mode in (Mode.TOOLS, Mode.PARALLEL_TOOLS)
     text = _text(calls[0][1])
     message: dict[str, Any] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Iterable
 from typing import Any
 
 import openai
@@ -274,8 +273,8 @@ async def test_ttl_and_timeout_become_the_policy(
     monkeypatch.setattr(cache, "get_or_call", spy)
     client = cached(bare, cache, policy=Policy(wait=8, ttl=5))
     await client.create(**question())
-    await client.create(**question(cache_ttl=7, timeout=3))
-    await client.create(**question(timeout=30))
+    await client.create(**question("when", cache_ttl=7, timeout=3))
+    await client.create(**question("where", timeout=30))
     assert [(p.ttl, p.wait) for p in seen if p] == [(5, 8), (7, 3), (5, 8)]
 
 
@@ -303,6 +302,8 @@ async def test_constructor_defaults_count_as_arguments(
         ("cache_namespace", ""),
         ("cache_namespace", "n" * 201),
         ("cache_namespace", 5),
+        ("cache_tags", "one"),
+        ("cache_tags", ("\ud800",)),
         ("cache", {}),
         ("cache", instructor.cache.AutoCache()),
         ("cache_tll", 5),
@@ -343,26 +344,6 @@ async def test_a_client_with_a_cache_of_its_own(sdk: openai.AsyncOpenAI, cache: 
     native = instructor.from_openai(sdk, cache=instructor.cache.AutoCache())
     with pytest.raises(ConfigurationError, match="client has a cache"):
         cached(native, cache)
-
-
-# --- streams pass ---------------------------------------------------------------------------------
-
-
-async def test_streams_pass_through_uncached_and_counted(
-    bare: instructor.AsyncInstructor, cache: Cache, provider: StubProvider
-) -> None:
-    client = cached(bare, cache)
-    partial = [item async for item in client.create_partial(**question("a"))]
-    assert partial[-1].name
-    many = [item async for item in client.create_iterable(**question("b", cache_ttl=5))]
-    stream = await client.create(**question("c", response_model=Iterable[User]))
-    also = [item async for item in stream]
-    raw = await client.create(**question("d", response_model=None, stream=True))
-    assert [chunk async for chunk in raw]
-    assert all(isinstance(item, User) for item in many + also)
-    statistics = cache.statistics()
-    assert (statistics.streams, statistics.calls, statistics.uncached) == (4, 0, 0)
-    assert provider.calls == 4
 
 
 # --- what cannot be keyed or stored is answered all the same --------------------------------------

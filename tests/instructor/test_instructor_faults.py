@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic
-import httpx2
 import openai
 import pytest
 from instructor.core.exceptions import InstructorRetryException
@@ -161,11 +160,14 @@ async def test_a_truncated_completion_is_shared_as_refused(cache: Cache) -> None
     }
     calls: list[Any] = []
 
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        calls.append(request)
-        return httpx2.Response(200, json=body)
+    of_sdk: Any = openai._base_client  # openai 3 speaks through httpx2, earlier ones httpx
+    httpx = getattr(of_sdk, "httpx2", None) or of_sdk.httpx
 
-    http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    def answer(request: Any) -> Any:
+        calls.append(request)
+        return httpx.Response(200, json=body)
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     async with openai.AsyncOpenAI(api_key="k", http_client=http) as sdk:
         client = cached(instructor.from_openai(sdk, model="m"), cache)
         for _ in range(2):

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 import instructor
 from instructor import Maybe, Mode, Partial
-from samecall import Cache, ConfigurationError, Unkeyable
+from samecall import Cache, CacheMiss, ConfigurationError, Unkeyable
 from samecall.instructor import cached, key_of
 
 
@@ -88,7 +88,6 @@ def ask(of: Any = None, **kwargs: Any) -> str:
         {"extra_body": {"a": "b"}},
         {"context": {"a": 1}},
         {"strict": False},
-        {"cache_namespace": "other"},
         {"cache_vary": "v"},
         {"response_model": Admin},
         {"response_model": other_user()},
@@ -303,10 +302,32 @@ def test_a_constructor_default_is_the_same_as_an_argument() -> None:
     assert ask(client(model="x")) == ask(model="x")
 
 
+async def test_the_model_hidden_in_from_provider_counts() -> None:
+    """Also for a call, whose key is made at once where its arguments are plain."""
+    one, two = (
+        cached(instructor.from_provider(f"openai/{name}", async_client=True, api_key="k"), Cache())
+        for name in ("x", "y")
+    )
+    assert ask(one) != ask(two)
+    assert ask(one) == ask(two, model="x")
+    with pytest.raises(CacheMiss, match=ask(one)[:16]):
+        await one.create(response_model=User, messages=SAY, cache_mode="only")
+
+
 def test_namespace_of_the_cache_and_of_the_client() -> None:
     key = key_of(client(cache=Cache(namespace="a")), response_model=User, messages=SAY)
     assert key.namespace == "a"
     assert key_of(client(cached_with={"namespace": "a"}), response_model=User, messages=SAY) == key
+
+
+def test_the_namespace_stands_beside_the_digest() -> None:
+    """It separates wherever there are keys; the digest is that of the question alone."""
+    here, there = (
+        key_of(client(), response_model=User, messages=SAY, **more)
+        for more in ({}, {"cache_namespace": "other"})
+    )
+    assert here != there
+    assert (here.digest, there.namespace) == (there.digest, "other")
 
 
 def test_a_secret_keys_the_digests() -> None:
@@ -408,9 +429,9 @@ def test_the_key_stays_what_it_is() -> None:
 
 
 GOLDEN = [
-    "9aea45f94d11150774ff0ebe8dbbb4eedda4aa5f571c4bd0bc48d49183effba1",
-    "eef0d2b6dc75fb2c690ebe00d99bb1368ec225eee66cb8578ea5fbdaebaddd23",
-    "3a40a492619bc9686a12ff2225ae8b35aaffd4125e25cab038dfb728cd481e18",
+    "510d1344e4551074dc184a69d4fe6b26ce7fdba9f5d231c5206346aa74cc2fa2",
+    "43c4c4ed16b0c1c925b3ec1e4df4c4cf0d3bb4cfdcd758f8cf690efed8a83490",
+    "79a6846e0809516baea19f1a1f1e7661a1acf003fda36eecf192fed2ba14aab3",
 ]
 
 SCRIPT = """

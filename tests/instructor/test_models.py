@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import pickle
 import threading
+import typing
 import weakref
-from typing import Any, Optional
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Optional, Union, cast, get_args
 
 import pytest
-from fidelity_cases import IntBox, Movie, Nested, PartialNested, User
-from pydantic import BaseModel
+from fidelity_cases import Admin, Box, IntBox, Movie, Nested, PartialNested, User
+from pydantic import BaseModel, create_model
 
+from instructor import Maybe, Partial
 from samecall.instructor._models import prepared
 
 
@@ -70,7 +73,14 @@ def test_a_subclass_is_prepared_for_itself() -> None:
     assert "more" in prepared(Derived).model.model_fields
 
 
-def test_many_threads_prepare_one_class() -> None:
+@pytest.mark.parametrize(
+    "spell",
+    [
+        pytest.param(lambda of: of, id="itself"),
+        pytest.param(lambda of: list[Maybe(of)], id="a spelling"),  # type: ignore[misc]
+    ],
+)
+def test_many_threads_prepare_one_class(spell: Callable[[Any], Any]) -> None:
     class Local(BaseModel):
         a: int
 
@@ -79,7 +89,7 @@ def test_many_threads_prepare_one_class() -> None:
 
     def ask() -> None:
         start.wait()
-        found.append(prepared(Local))
+        found.append(prepared(spell(Local)))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -103,3 +113,136 @@ def test_the_callers_own_class_pickles_as_before() -> None:
     prepared(Nested)
     assert "__reduce__" not in User.__dict__
     assert type(pickle.loads(pickle.dumps(User(name="a", age=1)))) is User
+
+
+SPELLINGS: list[Callable[[], Any]] = [
+    lambda: Maybe(User),
+    lambda: Maybe(cast("Any", int)),
+    lambda: Partial[User],
+    lambda: Partial[Nested],
+    lambda: Maybe(Partial[User]),
+    lambda: Partial[Maybe(User)],
+    lambda: Box[Partial[User]],
+    lambda: list[Partial[User]],
+    lambda: Optional[Maybe(User)],
+    lambda: Iterable[Union[Partial[User], Maybe(Admin)]],
+    lambda: Annotated[Partial[User], "a person"],
+    lambda: list[Partial[User] | Maybe(Admin)],
+]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_prepared_once_however_often_it_is_spelled(
+    spelled: Callable[[], Any], parallel: bool
+) -> None:
+    assert prepared(spelled(), parallel=parallel) is prepared(spelled(), parallel=parallel)
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS[:7])
+def test_an_answer_is_of_every_class_that_was_spelled(spelled: Callable[[], Any]) -> None:
+    class Holder(BaseModel):
+        held: list[User]
+
+    first, second = spelled(), spelled()
+    made = prepared(first).model
+    assert prepared(second).model is made
+    answer = made.model_construct()
+    assert issubclass(made, first)
+    assert issubclass(made, second)
+    assert isinstance(answer, first)
+    assert isinstance(answer, second)
+    assert not isinstance(Holder(held=[]), second)
+    assert not issubclass(BaseModel, second)
+    holder = create_model("H", held=(second, ...))
+    assert holder.model_validate({"held": answer}).held is answer  # type: ignore[attr-defined]
+
+
+def test_an_answer_is_of_a_class_that_was_spelled_inside_a_form() -> None:
+    second = Partial[User]
+    first = prepared(list[Partial[User]]).model.model_fields["tasks"].annotation
+    again = prepared(list[second]).model.model_fields["tasks"].annotation
+    assert again == first
+    assert isinstance(get_args(first)[0](name="a", age=1), second)
+
+
+def test_spelled_without_end() -> None:
+    """Neither the spellings live on, nor what is made of classes that do not."""
+
+    def spell(of: Any) -> list[weakref.ref[Any]]:
+        spelled: list[Any] = [Maybe(of), Partial[of]]
+        for model in spelled:
+            for form in model, list[model], Optional[model]:
+                assert prepared(form).schema
+        return [weakref.ref(model) for model in spelled]
+
+    def local() -> list[weakref.ref[Any]]:
+        class Local(BaseModel):
+            a: int
+
+        return [weakref.ref(Local), *spell(Local)]
+
+    spell(User)
+    dead = [ref for _ in range(50) for ref in spell(User)] + local()
+    for n in range(600):  # more forms than are remembered
+        prepared(list[create_model(f"M{n}", a=(int, ...))])  # type: ignore[misc]
+    for clean in vars(typing)["_cleanups"]:  # typing remembers some, too
+        clean()
+    gc.collect()
+    assert [ref() for ref in dead] == [None] * 103
+
+
+def test_spelled_before_and_after_its_model_was_rebuilt() -> None:
+    class Local(BaseModel):
+        a: int
+
+    before = Partial[Local]
+    assert prepared(Partial[Local]) is prepared(before)
+    Local.model_fields["a"].annotation = str
+    Local.model_rebuild(force=True)
+    after = prepared(Partial[Local])
+    assert after is prepared(Partial[Local])
+    assert after.model.model_validate({"a": "x"}).a == "x"
+    assert prepared(before).model.model_validate({"a": 1}).a == 1
+
+
+def test_spelled_and_changed_by_hand() -> None:
+    """One that its owner has given a text or a method stays what it is."""
+    told: Any = Partial[User]
+    told.__doc__ = "Another text for the model."
+    handy: Any = Partial[User]
+    handy.shout = lambda _: "!"
+    plain = prepared(Partial[User])
+    assert len({plain, prepared(told), prepared(handy)}) == 3
+    assert plain is prepared(Partial[User])
+    assert prepared(handy).model(name="a", age=1).shout() == "!"
+    assert told.__doc__ in str(prepared(told).model.model_json_schema())
+
+
+class MaybeNoted(Maybe(User)):  # type: ignore[misc]
+    """A class of its author's on one of instructor's."""
+
+    note: str = ""
+
+
+def test_a_class_on_a_made_one_stays_what_it_is() -> None:
+    prepared(Maybe(User))
+    model = prepared(MaybeNoted).model
+    for cls in MaybeNoted, model:
+        again = pickle.loads(pickle.dumps(cls(note="x")))
+        assert type(again) is cls
+        assert again.note == "x"
+
+
+def test_a_class_on_a_spelling_stands_for_itself() -> None:
+    prepared(Maybe(User))
+    spelt: Any = Maybe(User)
+    prepared(spelt)
+
+    class Noted(spelt):  # type: ignore[misc]
+        note: str = ""
+
+    assert type(Noted) is type(spelt) is not type(User)
+    assert not issubclass(User, Noted)
+    assert not isinstance(prepared(spelt).model(), Noted)
+    assert issubclass(Noted, BaseModel)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -112,6 +113,7 @@ def test_the_rest_of_the_client(
     assert list(client.create_partial(**question("a")))[-1].name
     assert all(isinstance(user, User) for user in client.create_iterable(**question("b")))
     assert cache.statistics().streams == 2
+    assert cache.statistics().calls == 5
     client.create(**question(cache=None))
     assert provider.calls == 4
 
@@ -178,8 +180,9 @@ def test_what_cannot_be_read_is_a_miss(
     provider.answer("who", {"age": 5})
     client.create(**question(response_model=model(1)))
     provider.answer("who", {"age": 50})
-    with pytest.raises(CacheMiss):
+    with pytest.raises(CacheMiss, match=r"cannot be read \(ValidationError\)") as miss:
         client.create(**question(response_model=model(18), cache_mode="only"))
+    assert "too young" not in "".join(traceback.format_exception(miss.value))
     assert client.create(**question(response_model=model(18))).age == 50
     assert provider.calls == 2
 
@@ -220,6 +223,33 @@ def test_a_process_ends_by_itself_and_stores_its_answer_first(provider: StubProv
         text=True,
     )
     assert told.stdout.split() == ["answered", "stored"]
+
+
+_SPOILT = """
+from samecall import Cache
+from samecall._portal import portal_for
+
+class Spoilt(Cache):
+    async def aclose(self):
+        raise ValueError("spoilt")
+
+class Sound(Cache):
+    async def aclose(self):
+        print("closed", flush=True)
+
+caches = [Sound(), Spoilt(), Sound()]
+for cache in caches:
+    portal_for(cache)
+"""
+
+
+def test_a_process_ends_although_a_cache_cannot_be_closed() -> None:
+    """The others are, and the fault is told."""
+    told = subprocess.run(
+        [sys.executable, "-c", _SPOILT], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert told.stdout.split() == ["closed", "closed"]
+    assert "spoilt" in told.stderr
 
 
 def test_a_fork_after_a_call(

@@ -178,7 +178,9 @@ def main() -> int:
     began = time.monotonic()
 
     def run(job: tuple[World, Mutant | None]) -> Row:
-        return Row(*job, check(*job, bounds))
+        row = Row(*job, check(*job, bounds))
+        print(f"{row.variant}, {row.world.name}: {row.cells()[-1]}", file=sys.stderr, flush=True)
+        return row
 
     # in the deep form one at a time, for the sake of memory
     with ThreadPoolExecutor(1 if asked.deep else WORKERS) as pool:

@@ -14,7 +14,7 @@
 #define FLIGHTS (N * F)
 #define JUNK    (FLIGHTS + 1)  /* stamp of bytes at the key that are no entry of it */
 #define ANY     255            /* _ports.SEEN_ANY */
-#define NEW     100            /* a token that never was in an ACQUIRE */
+#define UNTOLD  255            /* _ports.EPOCH_UNTOLD */
 #define ERROR   8              /* message t + ERROR: the error of flight t rides */
 #define BIT(t)  (1 << (t))
 #define IN(t, set) (((set) >> (t)) & 1)
@@ -23,13 +23,16 @@ mtype = { HIT, FAILED, WAIT, LEAD, NONE, LOST, GONE };
 
 /* --- the server: what stands at the key's names -------------------------------------------- */
 byte value, error, lease;
-bit tomb, eternal;             /* eternal: the lease has lost its TTL */
+byte tomb;                     /* the epoch that the last forget left, while it stands */
+bit eternal;                   /* the lease has lost its TTL */
 bit sub[N];                    /* process p is subscribed */
 chan wire[N] = [CAP] of { byte };  /* messages on their way to process p: t, t + ERROR, or 0 */
 
 /* --- what is on its way although its sender does not wait any more ---------------------------- */
 byte late, owed, late_commit;  /* ACQUIREs to come, LEAD replies to come, COMMITs to come */
+byte doubled;                  /* ACQUIREs to come whose other copy has been answered */
 byte seen_of[FLIGHTS + 1], base_of[FLIGHTS + 1];
+byte epoch_of[FLIGHTS + 1];    /* what LEAD told */
 
 /* --- what only the auditor knows -------------------------------------------------------------- */
 byte begun, made, failed;      /* calls begun, answered, failed */
@@ -97,9 +100,11 @@ inline acquire(t, seen) {                                  /* acquire.lua */
 }
 
 #ifdef M_COMMIT_ANY_LEASE
-#define OURS(token) (lease != 0)
+#define UNDER(t) (lease != 0)
+#elif defined(M_ALONE_TRUSTS_LEASE)
+#define UNDER(t) (lease == (t))
 #else
-#define OURS(token) (lease == (token))
+#define UNDER(t) (lease == (t) && epoch_of[t] != UNTOLD)
 #endif
 #ifdef M_COMMIT_ANY_STAMP
 #define CHANGED(base) 0
@@ -107,28 +112,38 @@ inline acquire(t, seen) {                                  /* acquire.lua */
 #define CHANGED(base) (value != (base))
 #endif
 #ifdef M_COMMIT_OVER_TOMB
-#define BURIED 0
+#define FORGOTTEN(t) 0
+#elif defined(M_EPOCH_IGNORED)
+#define FORGOTTEN(t) (tomb && !UNDER(t))
 #else
-#define BURIED tomb
+#define FORGOTTEN(t) (tomb && tomb != epoch_of[t])
 #endif
+#ifdef M_COMMIT_TWICE_REFUSED
+#define AGAIN(t) 0
+#else
+#define AGAIN(t) (!UNDER(t) && value == (t))               /* sent twice: its own stamp is there */
+#endif
+#define OTHERS(t) (lease != 0 && lease != (t) && !eternal)
 
-inline commit(token, t, base) {                            /* commit.lua */
+inline drop(t) {                                           /* a lease that came late goes */
   if
-#ifndef M_COMMIT_TWICE_REFUSED
-  :: !OURS(token) && value == t -> stored = 1              /* sent twice: its own stamp is there */
-#else
-  :: 0 -> skip
+#ifndef M_REFUSED_KEEPS_LEASE
+  :: lease == t -> lease = 0; eternal = 0; publish(0)
 #endif
-#ifndef M_COMMIT_TWICE_REFUSED
-  :: !OURS(token) && value != t && ((lease != 0 && !eternal) || CHANGED(base) || BURIED)
-#else
-  :: !OURS(token) && ((lease != 0 && !eternal) || CHANGED(base) || BURIED)
-#endif
-     -> stored = 0
+  :: else -> skip
+  fi
+}
+
+inline commit(t, base) {                                   /* commit.lua */
+  if
+  :: AGAIN(t) -> stored = 1; drop(t)
+  :: !AGAIN(t) && !UNDER(t) && (OTHERS(t) || CHANGED(base)) -> stored = 0; drop(t)
+  :: !AGAIN(t) && (UNDER(t) || !(OTHERS(t) || CHANGED(base))) && FORGOTTEN(t) ->
+    stored = 0; drop(t)
   :: else ->
-    HOLDS(lease == 0 || lease == token || eternal, one_generation_per_lease);
-    HOLDS(value == 0 || value == JUNK || value == t || lease == token || IN(value, kept_at[t]),
-          newer_value_kept);
+    HOLDS(lease == 0 || lease == t || eternal, one_generation_per_lease);
+    HOLDS(value == 0 || value == JUNK || value == t || IN(value, kept_at[t])
+          || (lease == t && !IN(t, alone)), newer_value_kept);
     HOLDS(!IN(t, old), forgotten_stays_away);
     value = t; error = 0; kept = kept | BIT(t); stored = 1;
 #ifndef M_COMMIT_KEEPS_LEASE
@@ -146,6 +161,9 @@ inline fail(t) {                                           /* fail.lua */
   :: 1 ->
 #else
   :: lease != t -> skip
+#ifndef M_FAIL_OVER_TOMB
+  :: lease == t && FORGOTTEN(t) -> lease = 0; eternal = 0; publish(0)
+#endif
   :: else ->
 #endif
     HOLDS(!IN(t, old), forgotten_stays_away);
@@ -171,11 +189,11 @@ inline release(t) {                                        /* release.lua */
 
 inline forget() {                                          /* forget.lua */
   value = 0; error = 0; old = old | begun;
-#ifndef M_FORGET_KEEPS_LEASE
   lease = 0; eternal = 0;
-#endif
-#ifndef M_FORGET_NO_TOMB
+#ifdef M_FORGET_SAME_EPOCH
   tomb = 1;
+#elif !defined(M_FORGET_NO_TOMB)
+  tomb = forgets;                                          /* another one each time */
 #endif
   publish(0)
 }
@@ -205,9 +223,11 @@ inline ask() {
   :: AWAY -> acquire(t, seen); reply = NONE                /* it did, and nobody heard */
   :: LATE -> late = late | BIT(t); seen_of[t] = seen; reply = NONE    /* it will */
   :: LATE && ABANDON -> late = late | BIT(t); seen_of[t] = seen; reply = GONE  /* cancelled */
+  :: TWICE -> acquire(t, seen); doubled = doubled | BIT(t); seen_of[t] = seen  /* another comes */
   fi;
   if
-  :: reply == NONE -> alone = alone | BIT(t); base = 0; got = 0
+  :: reply == LEAD -> epoch_of[t] = tomb
+  :: reply == NONE -> alone = alone | BIT(t); epoch_of[t] = UNTOLD; base = 0; got = 0
   :: else -> skip
   fi
 }
@@ -321,12 +341,6 @@ pay:
       begun = begun | BIT(t); kept_at[t] = kept; calls++; in_air++;
       HOLDS(in_air == 1 || !HEALTHY, one_call_in_the_air)
     };
-#ifdef M_RENEW_MAKES_LEASE
-    if
-    :: atomic { lease == 0 && !IN(t, alone) -> lease = t }
-    :: 1 -> skip
-    fi;
-#endif
     atomic {                                               /* it ends */
       in_air--;
       if
@@ -337,28 +351,16 @@ pay:
       fi;
       settled = settled | BIT(t); again = 0
     };
-#ifndef M_ALONE_TRUSTS_LEASE
-    if                                                     /* Claim.commit: alone, RELEASE first */
-    :: !IN(t, alone) -> skip
-    :: atomic { IN(t, alone) -> release(t) }
-    :: atomic { IN(t, alone) && AWAY -> excused = excused | BIT(t) }
-    fi;
-#endif
 storing:
     skip;
     atomic {                                               /* Claim.commit */
-#ifdef M_ALONE_TRUSTS_LEASE
-      got = t;
-#else
-      got = (IN(t, alone) -> NEW : t);
-#endif
       if
-      :: commit(got, t, base);
-         HOLDS(stored || !PAID, paid_is_stored); got = 0
-      :: REPLIES_LOST && !again -> commit(got, t, base); again = 1; got = 0; goto storing
-      :: AWAY -> got = 0; goto freeing                     /* nobody knows: RELEASE */
-      :: AWAY -> commit(got, t, base); got = 0; goto freeing
-      :: LATE -> late_commit = late_commit | BIT(t); base_of[t] = base; got = 0; goto freeing
+      :: commit(t, base);
+         HOLDS(stored || !PAID, paid_is_stored)
+      :: REPLIES_LOST && !again -> commit(t, base); again = 1; goto storing
+      :: AWAY -> goto freeing                              /* nobody knows: RELEASE */
+      :: AWAY -> commit(t, base); goto freeing
+      :: LATE -> late_commit = late_commit | BIT(t); base_of[t] = base; goto freeing
       fi;
       ended = ended | BIT(t); goto landed
     };
@@ -397,6 +399,7 @@ freeing:
     };
 landed:
     atomic {                                               /* the flight is over */
+      epoch_of[t] = (IN(t, late_commit) -> epoch_of[t] : 0);
       seen = 0; base = 0; got = 0; m = 0; old_then = 0; kept_then = 0; t = 0;
       reply = 0; refresh = 0; refused = 0; again = 0; stored = 0;
       do                                                   /* heard by nobody; Switchboard._sweep */
@@ -454,6 +457,14 @@ end:
        :: else -> skip
        fi;
        t = 0; got = 0; base = 0; reply = 0 }
+  :: atomic { doubled != 0 ->                              /* and so does a second copy of one */
+       pick(doubled); doubled = doubled & ~BIT(t);
+       acquire(t, seen_of[t]); seen_of[t] = 0;
+       if                                                  /* nobody hears its reply: it expires */
+       :: reply == LEAD -> excused = excused | BIT(t)
+       :: else -> skip
+       fi;
+       t = 0; got = 0; base = 0; reply = 0 }
   :: atomic { owed != 0 ->                                 /* Claim._late: its reply arrives */
        pick(owed); owed = owed & ~BIT(t);
        if
@@ -469,14 +480,9 @@ end:
        t = 0 }
   :: atomic { late_commit != 0 ->                          /* a timed-out COMMIT arrives */
        pick(late_commit); late_commit = late_commit & ~BIT(t);
-#ifdef M_ALONE_TRUSTS_LEASE
-       got = t;
-#else
-       got = (IN(t, alone) -> NEW : t);
-#endif
-       commit(got, t, base_of[t]); base_of[t] = 0;
-       t = 0; got = 0; stored = 0 }
-  :: atomic { finished == N && !late && !owed && !late_commit ->  /* everyone is done */
+       commit(t, base_of[t]); base_of[t] = 0; epoch_of[t] = 0;
+       t = 0; stored = 0 }
+  :: atomic { finished == N && !late && !doubled && !owed && !late_commit ->  /* everyone is done */
        HOLDS(lease == 0 || IN(lease, crashed | excused), no_lease_left);
        HOLDS(calls == 1 || !HEALTHY || REFRESH, one_call);
        break }

@@ -10,7 +10,7 @@ from samecall._failopen import FailOpenStore
 from samecall._lease import Claim, ClaimState
 from samecall._memory import MemoryStore
 from samecall._policy import Policy
-from samecall._ports import SEEN_NOTHING, BreakerChanged, Lead, MonotonicClock
+from samecall._ports import SEEN_ANY, SEEN_NOTHING, BreakerChanged, Lead, MonotonicClock
 from samecall.testing import FaultyStore, GatedProvider
 
 KEY = Key(b"k" * 32)
@@ -19,6 +19,10 @@ OTHER = b"o" * 16
 
 def entry(stamp: bytes, kind: Kind = Kind.VALUE) -> bytes:
     return encode_entry(KEY, Entry(kind, Payload("json", b"1"), stamp, 60.0, 60.0))
+
+
+def nothing() -> None:
+    """Nobody wants to know that a COMMIT is on its way."""
 
 
 class Fleet:
@@ -33,10 +37,10 @@ class Fleet:
         if isinstance(event, BreakerChanged) and not event.open:
             self.back.set()
 
-    def claim(self) -> Claim:
+    def claim(self, seen: bytes = SEEN_NOTHING) -> Claim:
         policy = Policy(op_timeout=0.02, lease=30)
         return Claim(
-            self.process, KEY, policy, SEEN_NOTHING, MonotonicClock(), lambda _: None, lambda: None
+            self.process, KEY, policy, seen, MonotonicClock(), lambda _: None, lambda _: None
         )
 
     async def alone_with_a_late_lease(self) -> Claim:
@@ -62,7 +66,7 @@ async def fleet():
 
 async def test_a_lease_that_came_late_commits_nothing_over_a_forget(fleet):
     claim = await fleet.alone_with_a_late_lease()
-    assert not await claim.commit(entry(claim.stamp), 60.0)
+    assert not await claim.commit(entry(claim.stamp), 60.0, nothing)
     assert await fleet.store.get(KEY) is None
     assert isinstance(await fleet.store.acquire(KEY, OTHER, SEEN_NOTHING, 30.0), Lead)
 
@@ -74,16 +78,50 @@ async def test_a_lease_that_comes_while_it_commits_proves_nothing_either(fleet):
     await fleet.store.forget(KEY, 600.0)
     await fleet.back.wait()
     fleet.store.hold("commit")
-    committing = asyncio.ensure_future(claim.commit(entry(claim.stamp), 60.0))
+    committing = asyncio.ensure_future(claim.commit(entry(claim.stamp), 60.0, nothing))
     await fleet.store.until_held("commit")
     fleet.store.heal("acquire")
-    # one before the commit, one for the late reply
-    while fleet.store.calls["release"] < 2:
+    while fleet.store.calls["release"] < 1:  # for the late reply
         await asyncio.sleep(0)
     await fleet.store.acquire(KEY, claim.stamp, SEEN_NOTHING, 30.0)  # and once more, from the wire
     fleet.store.heal("commit")
     assert not await committing
     assert await fleet.store.get(KEY) is None
+
+
+async def test_a_refresh_whose_lease_came_late_replaces_nothing_newer(fleet):
+    """It called without an answer to its ACQUIRE: what was stored meanwhile it has not seen."""
+    claim = fleet.claim(SEEN_ANY)
+    fleet.store.hold("acquire")
+    assert await claim.resolve() is None
+    await fleet.store.store.set(KEY, entry(OTHER), 60.0)
+    fleet.store.heal("acquire")
+    while await fleet.store.renew(KEY, claim.stamp, 30.0) is False:
+        await asyncio.sleep(0)
+    await fleet.back.wait()
+    assert not await claim.commit(entry(claim.stamp), 60.0, nothing)
+    assert (await fleet.store.get(KEY)).data == entry(OTHER)
+
+
+async def test_a_doubled_acquire_commits_nothing_over_a_forget(fleet):
+    """It was carried out and answered, the key was forgotten, and it is carried out once more."""
+    claim = fleet.claim()
+    assert await claim.resolve() is None
+    assert claim.state is ClaimState.LEADING
+    await fleet.store.forget(KEY, 600.0)
+    await fleet.store.acquire(KEY, claim.stamp, SEEN_NOTHING, 30.0)
+    assert not await claim.commit(entry(claim.stamp), 60.0, nothing)
+    assert await fleet.store.get(KEY) is None
+    assert isinstance(await fleet.store.acquire(KEY, OTHER, SEEN_NOTHING, 30.0), Lead)
+
+
+async def test_a_doubled_acquire_tells_no_error_over_a_forget(fleet):
+    claim = fleet.claim()
+    assert await claim.resolve() is None
+    await fleet.store.forget(KEY, 600.0)
+    await fleet.store.acquire(KEY, claim.stamp, SEEN_NOTHING, 30.0)
+    await claim.fail(entry(claim.stamp, Kind.ERROR), 60.0)
+    assert isinstance(await fleet.store.acquire(KEY, OTHER, SEEN_NOTHING, 30.0), Lead)
 
 
 async def test_a_lease_that_came_late_tells_no_error_over_a_forget(fleet):
@@ -96,7 +134,7 @@ async def test_who_called_alone_still_stores_where_nothing_came_between(fleet):
     claim = fleet.claim()
     fleet.store.raise_on("acquire", times=1)
     assert await claim.resolve() is None
-    assert await claim.commit(entry(claim.stamp), 60.0)
+    assert await claim.commit(entry(claim.stamp), 60.0, nothing)
     found = await fleet.store.get(KEY)
     assert found is not None
 

@@ -13,8 +13,9 @@ HERE = Path(__file__).parent
 SCRIPTS = Path(samecall.__path__[0], "_redis", "lua")
 RECORD = HERE / "scripts.json"
 MODEL = (HERE / "lease.pml").read_text(encoding="utf-8")
-# These change nothing that another process could see.
-UNMODELLED = {"look", "ping", "renew"}
+# These are no part of the protocol by which one leads, or change nothing that another could see.
+UNMODELLED = {"generations", "look", "ping", "post", "posted", "put", "record", "renew"}
+MODELLED = sorted(path for path in SCRIPTS.glob("*.lua") if path.stem not in UNMODELLED)
 
 
 def digest(script: Path) -> str:
@@ -24,12 +25,12 @@ def digest(script: Path) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def test_each_script_is_recorded():
+def test_each_modelled_script_is_recorded():
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
-    assert sorted(recorded) == sorted(path.name for path in SCRIPTS.glob("*.lua"))
+    assert sorted(recorded) == [path.name for path in MODELLED]
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.lua")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", MODELLED, ids=lambda path: path.name)
 def test_script_is_the_one_that_was_modelled(script):
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
     assert digest(script) == recorded[script.name], (

@@ -19,6 +19,7 @@ SETTINGS = {
             "HINTS_LOST",  # messages and subscriptions get lost
             "REPLIES_LOST",  # a script has run, its reply is lost, and it is sent again (once)
             "AWAY",  # a script has run or has not, and nobody will know
+            "TWICE",  # an ACQUIRE that was answered is carried out once more afterwards
             "LATE",  # an ACQUIRE or COMMIT that was given up arrives afterwards
             "ABANDON",  # a flight may end without an answer or a shared error
             "ERRORS",  # a call may fail with an error for everybody
@@ -75,6 +76,8 @@ QUICK = [
     world("refresh", "TIMER", "REFRESH", "REFUSALS", "FOREIGN", F=2),
     world("refresh lapses", "TIMER", "EXPIRY", "EVICTION", "REFRESH", "REFUSALS", "FOREIGN"),
     world("late", "TIMER", "EXPIRY", "LATE", "FORGETS", "REFRESH"),
+    world("twice", "TIMER", "TWICE", FORGETS=2),
+    world("twice, errors", "TIMER", "TWICE", "ERRORS", FORGETS=1),
     world("away", "TIMER", "AWAY", "REPLIES_LOST", "ABANDON", "ERRORS", "FORGETS"),
     world("cleanup", "TIMER", "EXPIRY", "LATE", "ABANDON", "REFRESH"),
     world("deaths", "TIMER", "HINTS_LOST", "PERSISTS", N=3, CRASHES=2),
@@ -98,6 +101,14 @@ MUTANTS = [
            "newer_value_kept"),
     Mutant("COMMIT_OVER_TOMB", "COMMIT does not look for the tombstone", "forget",
            "forgotten_stays_away"),
+    Mutant("EPOCH_IGNORED", "COMMIT under the lease does not compare the epoch", "twice",
+           "forgotten_stays_away"),
+    Mutant("FAIL_OVER_TOMB", "FAIL does not compare the epoch", "twice, errors",
+           "forgotten_stays_away"),
+    Mutant("FORGET_SAME_EPOCH", "FORGET leaves the epoch of the one before", "twice",
+           "forgotten_stays_away"),
+    Mutant("REFUSED_KEEPS_LEASE", "a refused COMMIT leaves its lease", "cleanup",
+           "no_lease_left"),
     Mutant("COMMIT_KEEPS_LEASE", "COMMIT does not free the lease", "healthy", "no_lease_left"),
     Mutant("COMMIT_SILENT", "COMMIT does not publish", "healthy", "invalid end state"),
     Mutant("COMMIT_TWICE_REFUSED", "COMMIT does not know its own stamp", "healthy",
@@ -116,11 +127,8 @@ MUTANTS = [
            "refused_not_given_again"),
     Mutant("ETERNAL_LEASE", "ACQUIRE waits for a lease without a TTL", "way out",
            "acceptance cycle"),
-    Mutant("FORGET_KEEPS_LEASE", "FORGET leaves the lease", "forget", "forgotten_stays_away"),
     Mutant("FORGET_NO_TOMB", "FORGET leaves no tombstone", "forget", "forgotten_stays_away"),
     Mutant("SHORT_TOMB", "the tombstone ends before the flights it stands for", "forget",
-           "forgotten_stays_away"),
-    Mutant("RENEW_MAKES_LEASE", "RENEW makes a lease that is gone", "forget",
            "forgotten_stays_away"),
     Mutant("NO_SECOND_LOOK", "a waiter does not look again once it is subscribed", "healthy",
            "invalid end state"),
@@ -134,5 +142,5 @@ MUTANTS = [
     Mutant("LATE_UNSETTLED", "the lease of a late ACQUIRE is not released", "cleanup",
            "no_lease_left"),
     Mutant("ALONE_TRUSTS_LEASE", "who called without a lease commits under one that came late",
-           "late", "forgotten_stays_away"),
+           "late", "newer_value_kept"),
 ]  # fmt: skip

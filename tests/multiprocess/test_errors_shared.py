@@ -1,129 +1,19 @@
 """One provider call per error window, and the same typed error for everybody who waited.
 
-Four spawned processes with 250 callers each, one real server, one provider.
+Four spawned processes with 250 callers each, one real server, one provider;
+`bench/shared_errors.py` is the same for longer.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import openai
 import pytest
-from instructor.core.exceptions import InstructorRetryException
-from pydantic import BaseModel, field_validator
 
-import instructor
-from redis import Redis
-from samecall import Cache, Policy
-from samecall.instructor import cached
-from samecall.testing.crew import Crew, Line
-from samecall.testing.provider import Answer, Status, StubProvider
-from samecall.testing.servers import LocalServer
+from samecall.testing.provider import Answer, Status
+from shared_errors import CALLERS, PROCESSES, fleet
 
-PROCESSES, CALLERS = 4, 250
 SECRET = "sk-proj-Zm9vYmFyYmF6cXV4Zm9v"
-LIMITS = {"strict": 0}  # of this process
-
-
-class Adult(BaseModel):
-    """One schema, and a validator that is stricter in one process than in another."""
-
-    age: int
-
-    @field_validator("age")
-    @classmethod
-    def old_enough(cls, age: int) -> int:
-        if age < LIMITS["strict"]:
-            raise ValueError("too young")
-        return age
-
-
-def told(outcome: Any) -> str:
-    """An outcome in words that two processes share."""
-    if isinstance(outcome, Adult):
-        return f"age {outcome.age}"
-    names = [type(outcome).__name__]
-    cause = outcome.__cause__ if isinstance(outcome, InstructorRetryException) else None
-    if isinstance(cause, openai.APIStatusError):
-        names += [f"{type(cause).__module__}.{type(cause).__name__}", str(cause.status_code)]
-        names += [cause.response.headers.get("retry-after", "-"), str(cause.code)]
-    return " ".join(names)
-
-
-async def ask(line: Line, setup: dict[str, Any]) -> None:
-    """Ask from many callers at once, whenever told to."""
-    LIMITS["strict"] = setup["strict"]
-    policy = Policy(error_ttl=60, op_timeout=10, share_errors=setup["share_errors"])
-    async with (
-        openai.AsyncOpenAI(api_key="k", base_url=setup["provider"], max_retries=0) as sdk,
-        Cache(setup["redis"], policy=policy) as cache,
-    ):
-        client = cached(instructor.from_openai(sdk, model="m"), cache)
-        line.tell(["ready", None])
-        while True:
-            await line.hear()
-            asked: dict[str, Any] = {"messages": [{"role": "user", "content": "how old?"}]}
-            calls = [
-                asyncio.ensure_future(client.create(response_model=Adult, max_retries=0, **asked))
-                for _ in range(setup["callers"])
-            ]
-            while cache.statistics().callers_waiting < len(calls) and not calls[0].done():
-                await asyncio.sleep(0)
-            line.tell(["waiting", None])
-            outcomes = await asyncio.gather(*calls, return_exceptions=True)
-            own = len({id(outcome) for outcome in outcomes}) == len(calls)
-            line.tell(["outcomes", [Counter(map(told, outcomes)), own]])
-
-
-class Fleet:
-    """Processes, a provider with a gate, a server."""
-
-    def __init__(self, crew: Crew, provider: Any, server: LocalServer) -> None:
-        self.crew, self.provider, self.server = crew, provider, server
-
-    def ask(self, index: int | None = None) -> None:
-        self.crew.tell("ask", index)
-
-    def all_wait(self) -> None:
-        """All callers wait, and the leader's call is at the gate."""
-        self.crew.gather("waiting", 60)
-        end = time.monotonic() + 30
-        while not self.provider.counts().waiting:
-            assert time.monotonic() < end
-
-    def outcomes(self) -> Counter[str]:
-        """How many callers got what; each one an object of its own."""
-        total: Counter[str] = Counter()
-        for counted, own in self.crew.gather("outcomes", 60):
-            assert own
-            total.update(counted)
-        return total
-
-    def stored(self) -> dict[bytes, Any]:
-        """Every string in Redis."""
-        with Redis.from_url(self.server.url) as raw:
-            return {key: raw.get(key) for key in raw.keys("*")}  # type: ignore[union-attr]
-
-
-@contextmanager
-def fleet(
-    *, callers: int = CALLERS, share_errors: bool = True, strict: tuple[int, ...] = (0, 0, 0, 0)
-) -> Iterator[Fleet]:
-    with LocalServer() as server, StubProvider.in_process() as provider:
-        common = {
-            "redis": server.url,
-            "provider": provider.openai_url,
-            "callers": callers,
-            "share_errors": share_errors,
-        }
-        with Crew(ask, [{**common, "strict": limit} for limit in strict]) as crew:
-            crew.gather("ready", 60)
-            yield Fleet(crew, provider, server)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +52,7 @@ def test_a_refused_completion_is_read_by_a_thousand_and_paid_once() -> None:
         four.provider.script(None, Answer({"age": 20}))
         four.provider.hold()
         four.ask(0)
-        while not four.provider.counts().waiting:
-            pass
+        four.at_the_gate()
         for index in (1, 2, 3):
             four.ask(index)
         four.all_wait()

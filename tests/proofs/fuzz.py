@@ -53,7 +53,8 @@ from samecall._key import digest_of, key_from
 from samecall._memory import MemoryStore
 from samecall._open import open_store
 from samecall._ports import ErrorRecord
-from samecall.instructor._codec import Answer, AnswerCodec
+from samecall.instructor._answer import Answer
+from samecall.instructor._codec import AnswerCodec
 from samecall.instructor._models import prepared
 from samecall.instructor._remade import _Described
 

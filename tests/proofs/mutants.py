@@ -3,6 +3,7 @@
 python tests/proofs/mutants.py                 all guards of guards.toml, two at a time
 python tests/proofs/mutants.py lease L1        those whose name holds one of these words
 python tests/proofs/mutants.py --jobs 4
+python tests/proofs/mutants.py --sample 24     so many of them, by chance; --seed repeats the choice
 
 A guard is a line that keeps a promise: remove it and, on most days, nothing is to be seen. Tools
 such as mutmut and cosmic-ray make their own mutations of Python (operators, constants, names) and
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import random
 import shutil
 import signal
 import subprocess
@@ -200,9 +202,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("words", nargs="*", help="only guards whose name holds one of these")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--sample", type=int, help="only so many of them, chosen by the seed")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="(the clock's seconds)")
     parser.add_argument("--verbose", action="store_true", help="pytest's output of what is bad")
     asked = parser.parse_args()
     guards = read(asked.words)
+    if asked.sample is not None and asked.sample < len(guards):
+        print(f"{asked.sample} of {len(guards)} guards, --seed {asked.seed}")
+        guards = random.Random(asked.seed).sample(guards, asked.sample)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="samecall-mutants-") as place:
         check_whole(Tree(Path(place) / "whole"), guards)

@@ -19,13 +19,22 @@ import instructor
 from instructor import Mode
 from samecall.testing import StubProvider
 
-__all__ = ["BY_HAND", "BY_NAME", "NOT_TRIED", "NO_BASE_URL", "by_hand", "by_name", "modes"]
+__all__ = [
+    "AT_HOME",
+    "BY_HAND",
+    "BY_NAME",
+    "NO_BASE_URL",
+    "by_hand",
+    "by_name",
+    "modes",
+    "modes_of",
+]
 
 Client = instructor.AsyncInstructor
 
 # Whatever an SDK does with a base URL, it does not leave the machine. And LiteLLM asks the
 # network for prices unless it is told not to.
-_AT_HOME = {
+AT_HOME = {
     **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9"),
     **dict.fromkeys(("NO_PROXY", "no_proxy", "no_grpc_proxy"), "127.0.0.1"),
     "AWS_ACCESS_KEY_ID": "k",
@@ -91,29 +100,13 @@ NO_BASE_URL = {
     "cohere": "`from_provider` takes no base URL, and the SDK reads its variable at import only",
 }
 
-_XAI = (
-    "a gRPC client, which the stub does not speak; nor does it load beside fireworks-ai within "
-    "instructor's bounds: `TypeError: Couldn't build proto file into descriptor pool: duplicate "
-    "file name google/rpc/status.proto`"
-)
-
-# Providers whose SDKs are not among those of the tests, with the distribution and why.
-NOT_TRIED = {
-    "gemini": ("google-generativeai", "retired by Google; `google` takes its place"),
-    "xai": ("xai-sdk", _XAI),
-    "vertexai": (
-        "google-cloud-aiplatform",
-        "deprecated by instructor; `google` with `vertexai=True` takes its place",
-    ),
-}
-
 
 @asynccontextmanager
 async def by_name(provider: str, stub: StubProvider) -> AsyncIterator[Client]:
     """The provider's client by `from_provider`; raises what that raises."""
     aim, variables, _ = BY_NAME[provider]
     aimed = dict.fromkeys(variables, stub.url)
-    with mock.patch.dict(os.environ, _AT_HOME | aimed):
+    with mock.patch.dict(os.environ, AT_HOME | aimed):
         settings = {"api_key": "k"} | aim(stub)
         client = instructor.from_provider(f"{provider}/m", async_client=True, **settings)
         yield client
@@ -267,13 +260,18 @@ def _offered() -> dict[str, list[str]]:
 
 def modes(name: str) -> list[Mode]:
     """Every mode that instructor offers for a client of `BY_HAND`."""
-    return [Mode[mode] for mode in _offered()[BY_HAND[name][1].name]]
+    return modes_of(BY_HAND[name][1])
+
+
+def modes_of(provider: Provider) -> list[Mode]:
+    """Every mode that instructor offers for a provider."""
+    return [Mode[mode] for mode in _offered()[provider.name]]
 
 
 @asynccontextmanager
 async def by_hand(name: str, mode: Mode, stub: StubProvider) -> AsyncIterator[Client]:
     """A client made from its SDK's own; raises what that raises."""
-    with mock.patch.dict(os.environ, _AT_HOME):
+    with mock.patch.dict(os.environ, AT_HOME):
         client = BY_HAND[name][0](stub, mode)
         yield client
         await _close(client.client)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import tomllib
 import traceback
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any, Union
 
 import pytest
-from provider_clients import BY_HAND, BY_NAME, NO_BASE_URL, NOT_TRIED, by_hand, by_name, modes
+from provider_apart import APART, APART_BY_NAME
+from provider_clients import BY_HAND, BY_NAME, NO_BASE_URL, by_hand, by_name, modes, modes_of
 from pydantic import BaseModel
 
 from instructor import AsyncInstructor, Mode
@@ -31,6 +31,7 @@ COLUMN = {"bounds": 0, "newest": 1}[os.environ.get("SAMECALL_SDKS", "bounds")]
 WRITE = bool(os.environ.get("SAMECALL_WRITE_PROVIDERS"))
 
 HAND = [(name, mode) for name in BY_HAND for mode in modes(name)]
+APART_MODES = [(name, mode) for name, row in APART.items() for mode in modes_of(row[2])]
 
 
 class User(BaseModel):
@@ -111,7 +112,8 @@ async def answer_of(bare: AsyncInstructor) -> bool:
 
 def quoted(error: BaseException) -> str:
     """An error in one line that is the same on every machine and day."""
-    told = str(error)
+    details = getattr(error, "details", None)
+    told = str(details()) if callable(details) else str(error)  # gRPC's has a page of its own
     if not told and (frames := traceback.extract_tb(error.__traceback__)):
         told = f"in {Path(frames[-1].filename).parent.name}, {frames[-1].line}"
     text = " ".join(f"{type(error).__name__}: {told}".split())
@@ -130,8 +132,9 @@ def write(client: str, mode: str, said: str) -> None:
     rows = page()
     rows.setdefault((client, mode), ["", ""])[COLUMN] = said
     head = PAGE.read_text().partition("\n| client |")[0]
-    order = [(name, "") for name in (*BY_NAME, *NOT_TRIED)]
-    order = [key for key in order + [(name, each.name) for name, each in HAND] if key in rows]
+    order = [(name, "") for name in (*BY_NAME, *APART_BY_NAME)]
+    order += [(name, each.name) for name, each in HAND + APART_MODES]
+    order = [key for key in order if key in rows]
     lines = ["| client | mode | within instructor's bounds | newest |", "|---|---|---|---|"]
     lines += [f"| `{name}` | {of} | {' | '.join(rows[name, of])} |" for name, of in order]
     PAGE.write_text(head + "\n" + "\n".join(lines) + "\n")
@@ -161,25 +164,13 @@ async def test_every_mode(name: str, mode: Mode, stub: StubProvider) -> None:
     check(name, mode.name, await outcome(by_hand(name, mode, stub), stub, BY_HAND[name][2]))
 
 
-@pytest.mark.parametrize("name", NOT_TRIED)
-def test_what_is_not_tried_says_so(name: str) -> None:
-    """Only SDKs outside the group go untried, and the page says why."""
-    distribution, why = NOT_TRIED[name]
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    assert distribution not in " ".join(groups["sdks"])
-    said = f"not tried: `{distribution}` is {why}"
-    if WRITE:
-        write(name, "", said)
-    assert page()[name, ""][COLUMN] == said
-
-
 def test_every_provider_has_a_row() -> None:
     """The page has a row for all that `from_provider` knows, and no other row."""
     from instructor.v2 import auto_client
 
     known = {*auto_client._PROVIDER_BUILDERS}
-    assert known == {*BY_NAME, *NOT_TRIED}
-    assert {*page()} == {*((n, "") for n in known), *((n, m.name) for n, m in HAND)}
+    assert known == {*BY_NAME, *APART_BY_NAME}
+    assert {*page()} == {*((n, "") for n in known), *((n, m.name) for n, m in HAND + APART_MODES)}
 
 
 async def test_the_page_would_not_hide_a_second_call(stub: StubProvider) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -50,6 +51,45 @@ def test_cluster_urls(url: str, addresses: list[object], options: dict[str, Any]
         ("rediss+", "valkeys+")
     )
     assert "p@" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://u:hunter2/ss@host",
+        "redis+sentinel://u:hunter2/ss@host/service",
+        "redis://u:hunter2/ss@host:1/0",
+        "redis+cluster://u@hunter2:hunter2",
+    ],
+)
+def test_a_url_that_is_wrong_shows_no_part_of_itself(url: str) -> None:
+    """What stands in the place of a port may be half a password."""
+    with pytest.raises(ConfigurationError) as told:
+        open_redis(url)
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("lanes", ["0", "3", "one"])
+def test_lanes_that_cannot_be(lanes: str) -> None:
+    with pytest.raises(ConfigurationError, match="lanes takes 1 or 2"):
+        lines_of(f"redis+cluster://a?lanes={lanes}")
+
+
+@pytest.mark.parametrize(("query", "connections"), [("", 2), ("?lanes=2", 2), ("?lanes=1", 1)])
+async def test_reads_and_writes_may_share_a_connection(
+    cluster: LocalCluster, query: str, connections: int
+) -> None:
+    """One less to every node, for fleets whose servers run out of them."""
+    store: Any = open_redis(f"{cluster.url}{query}", op_timeout=PATIENT)()
+    keys = [new_key() for _ in range(100)]
+    await asyncio.gather(*(store.acquire(key, b"t" * 16, b"", 60.0) for key in keys))
+    await asyncio.gather(*(store.release(key, b"t" * 16) for key in keys))
+    nodes = store._reads._router.nodes
+    assert len(nodes) == 3
+    for node in nodes:
+        links = {id(lane._link): lane._link for lane in (node.reads, node.writes)}
+        assert [link._connection is not None for link in links.values()] == [True] * connections
+    await round_trip(store)
 
 
 async def test_sentinel_urls() -> None:

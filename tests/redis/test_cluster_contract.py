@@ -9,10 +9,10 @@ from redis_parts import PATIENT
 
 from samecall._redis import RedisStore, open_redis
 from samecall.testing import LocalCluster, LocalSentinel
-from samecall.testing.contracts import LeaseStoreContract
+from samecall.testing.contracts import LeaseStoreContract, RecordingContract
 
 
-class TestClusterStore(LeaseStoreContract):
+class TestClusterStore(LeaseStoreContract, RecordingContract):
     """Three primaries, one store per test."""
 
     @pytest.fixture
@@ -23,7 +23,7 @@ class TestClusterStore(LeaseStoreContract):
         await store.aclose()
 
 
-class TestSentinelStore(LeaseStoreContract):
+class TestSentinelStore(LeaseStoreContract, RecordingContract):
     """A primary that the sentinels name, one store per test."""
 
     @pytest.fixture

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from redis.asyncio import RedisCluster
 from redis_parts import PATIENT, new_data, new_key
 
+from samecall import Cache, Policy
 from samecall._entry import Key
-from samecall._errors import StoreError
+from samecall._errors import NodeUnreachable, StoreError, StoreRefused
 from samecall._ports import Hit, Lead, Wait
 from samecall._redis import RedisStore, open_redis
 from samecall._redis.topology import consult, slot_of
-from samecall.testing import LocalCluster
+from samecall.testing import FaultProxy, GatedProvider, LocalCluster
 from samecall.testing.clusters import Member
 
 LONG = 600.0
@@ -190,15 +192,99 @@ async def test_a_slot_on_its_way(calm: RedisStore, cluster: LocalCluster) -> Non
     await halfway.reached.wait()
     found = await asyncio.gather(*(calm.get(key) for key in keys))
     assert all(found)
-    # several keys in one script: neither side has them all, and the lease has to wait
-    asked = asyncio.ensure_future(calm.acquire(new := key_in(slot), b"t", b"", LONG))
-    done, _ = await asyncio.wait([asked], timeout=0.05)
+    # several keys in one script: neither side has them all, and the lease is taken by itself
+    new, data = key_in(slot), new_data(keys[0])
+    assert await calm.acquire(new, b"t" * 16, b"", LONG) == Lead(b"")
+    assert await calm.acquire(new, b"t" * 16, b"", LONG) == Lead(b"")
+    waiting = await calm.acquire(new, b"u" * 16, b"", LONG)
+    assert isinstance(waiting, Wait)
+    assert waiting.token == b"t" * 16
+    assert isinstance(await calm.acquire(keys[0], b"u" * 16, b"", LONG), Hit)
+    stamp = (await calm.get(keys[0])).data[3:19]
+    assert await calm.acquire(keys[0], b"u" * 16, stamp, LONG) == Lead(stamp)
+    assert await calm.release(keys[0], b"u" * 16) is True
+    committing = asyncio.ensure_future(calm.commit(new, b"t" * 16, b"", data, LONG))
+    done, _ = await asyncio.wait([committing], timeout=0.05)
     assert not done
     halfway.go_on()
     await move
-    assert await asked == Lead(b"")
-    assert isinstance(await calm.acquire(new, b"u", b"", LONG), Wait)
+    assert await committing is True
+    assert isinstance(await calm.acquire(new, b"u" * 16, b"", LONG), Hit)
     await asyncio.to_thread(cluster.move_slot, slot, home)
+
+
+async def test_calls_coalesce_while_their_slot_is_on_its_way(cluster: LocalCluster) -> None:
+    """Two processes, a move that stands still, the promised 200 ms for Redis: one call."""
+    slot, home = 22, cluster.owner(22)
+    away = cluster.nodes[1] if home is not cluster.nodes[1] else cluster.nodes[2]
+    halfway = Halfway()
+    keys = [key_in(slot) for _ in range(5)]
+    one, two = (Cache(cluster.url, policy=Policy(op_timeout=1)) for _ in range(2))
+    providers: list[GatedProvider[str]] = [GatedProvider() for _ in keys]
+    asks = list(zip(keys, providers, strict=True))
+    await asyncio.gather(*(cache.get_or_call("warm", _warm) for cache in (one, two)))
+    move = asyncio.create_task(asyncio.to_thread(cluster.move_slot, slot, away, halfway))
+    await halfway.reached.wait()
+    leading = asyncio.gather(*(one.get_or_call(key, provider) for key, provider in asks))
+    await asyncio.gather(*(provider.until_waiting(1) for provider in providers))
+    following = asyncio.gather(*(two.get_or_call(key, provider) for key, provider in asks))
+    store: Any = two._rooms.here().store.store
+    async with asyncio.timeout(SOON):
+        while store.statistics()["bells"] < len(keys):
+            await asyncio.sleep(0.001)
+    for provider in providers:
+        provider.answer("yes")
+    assert await leading == ["yes"] * len(keys)
+    halfway.go_on()
+    await move
+    assert await following == ["yes"] * len(keys)
+    assert [provider.calls for provider in providers] == [1] * len(keys)
+    await asyncio.gather(one.aclose(), two.aclose())
+    await asyncio.to_thread(cluster.move_slot, slot, home)
+
+
+@pytest.mark.parametrize("how", ["the slot moves there and back", "a replica takes over"])
+async def test_calls_in_flight_while_their_slot_changes_hands(
+    cluster: LocalCluster, how: str
+) -> None:
+    """The lease is from before, the COMMIT from after, and others wait all the time: one call."""
+    slot, home = 23, cluster.owner(23)
+    away = cluster.nodes[1] if home is not cluster.nodes[1] else cluster.nodes[2]
+    keys = [key_in(slot) for _ in range(5)]
+    one, two, three = (Cache(cluster.url, policy=Policy(op_timeout=PATIENT)) for _ in range(3))
+    providers: list[GatedProvider[str]] = [GatedProvider() for _ in keys]
+    asks = list(zip(keys, providers, strict=True))
+    leading = asyncio.gather(*(one.get_or_call(key, provider) for key, provider in asks))
+    await asyncio.gather(*(provider.until_waiting(1) for provider in providers))
+    following = asyncio.gather(
+        *(cache.get_or_call(key, provider) for key, provider in asks for cache in (two, three))
+    )
+    async with asyncio.timeout(SOON):
+        for cache in (two, three):
+            store: Any = cache._rooms.here().store.store
+            while store.statistics()["bells"] < len(keys):
+                await asyncio.sleep(0.001)
+    if how == "a replica takes over":
+        await asyncio.to_thread(cluster.failover, home)
+        await sound(cluster)
+    else:
+        for to in (away, home, away):
+            await asyncio.to_thread(cluster.move_slot, slot, to)
+    for provider in providers:
+        provider.answer("yes")
+    assert await leading == ["yes"] * len(keys)
+    assert await following == ["yes"] * (2 * len(keys))
+    assert [provider.calls for provider in providers] == [1] * len(keys)
+    assert one.statistics().stored == len(keys)
+    for cache in (one, two, three):
+        assert cache.statistics().store_faults == 0
+        await cache.aclose()
+    if how != "a replica takes over":
+        await asyncio.to_thread(cluster.move_slot, slot, home)
+
+
+async def _warm() -> str:
+    return "warm"
 
 
 async def test_bells_follow_their_slot(calm: RedisStore, cluster: LocalCluster) -> None:
@@ -348,7 +434,7 @@ async def test_a_node_that_falls_silent_and_comes_back(lively: LocalCluster) -> 
     try:
         with pytest.raises(StoreError) as caught:
             await store.get(key)
-        assert type(caught.value) is StoreError
+        assert type(caught.value) is NodeUnreachable
     finally:
         primary.resume()
 
@@ -364,6 +450,48 @@ async def test_a_node_that_falls_silent_and_comes_back(lively: LocalCluster) -> 
         lively.say(node, "CONFIG", "SET", "cluster-require-full-coverage", "yes")
     lively.say(replica, "CONFIG", "SET", "cluster-replica-no-failover", "no")
     await store.aclose()
+
+
+async def test_a_lost_subscription_is_no_lost_node(calm: RedisStore, cluster: LocalCluster) -> None:
+    """Nor is one that is refused: whoever asks the node right after has an answer."""
+    node = cluster.owner(500)
+    keys = [key_on(cluster, node) for _ in range(3)]
+    async with calm.listen(keys[0]) as bell:
+        for rounds in range(3):
+            await asyncio.to_thread(cluster.say, node, "CLIENT", "KILL", "TYPE", "PUBSUB")
+            assert await bell.wait(SOON) == b""
+            assert isinstance(await calm.acquire(keys[1], b"t", b"", LONG), Lead)
+            assert await bell.wait(SOON) == b"", rounds  # subscribed anew
+    cluster.say(node, "ACL", "SETUSER", "default", "-ssubscribe")
+    try:
+        with pytest.raises(StoreRefused):
+            async with calm.listen(keys[2]):
+                pass
+        assert isinstance(await calm.acquire(keys[1], b"t", b"", LONG), Lead)
+    finally:
+        cluster.say(node, "ACL", "SETUSER", "default", "+ssubscribe")
+
+
+async def test_a_lost_connection_is_no_lost_node(cluster: LocalCluster) -> None:
+    """Two in a row end under a job, which is held; another one goes to the node all the same."""
+    node = cluster.owner(500)
+    keys = [key_on(cluster, node) for _ in range(3)]
+    async with FaultProxy(f"redis://127.0.0.1:{node.port}") as proxy:
+        client = RedisCluster(
+            host="127.0.0.1",
+            port=cluster.nodes[0].port,
+            address_remap=lambda at: (at[0], proxy.port if at[1] == node.port else at[1]),
+        )
+        store: Any = open_redis(client, op_timeout=PATIENT)()
+        assert await store.acquire(keys[0], b"t", b"", LONG) == Lead(b"")
+        proxy.set(cut_after=20)  # enough for the login, and not for a reply
+        held = asyncio.ensure_future(store.acquire(keys[1], b"t", b"", LONG))
+        while not store._reads._router._held:
+            await asyncio.sleep(0)
+        proxy.heal()
+        assert await store.acquire(keys[2], b"t", b"", LONG) == Lead(b"")
+        assert await held == Lead(b"")
+        await store.aclose()
 
 
 async def test_a_closed_store_leaves_nothing(cluster: LocalCluster) -> None:

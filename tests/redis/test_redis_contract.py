@@ -8,10 +8,10 @@ import pytest
 from redis_parts import PATIENT
 
 from samecall._redis import RedisStore, open_redis
-from samecall.testing.contracts import LeaseStoreContract
+from samecall.testing.contracts import LeaseStoreContract, RecordingContract
 
 
-class TestRedisStore(LeaseStoreContract):
+class TestRedisStore(LeaseStoreContract, RecordingContract):
     """One server, one store per test."""
 
     @pytest.fixture

@@ -126,25 +126,10 @@ def _may_see_it_still(
     ended = ended_at(caller)
     if any(executed <= at <= ended for at in history.restarts) or caller.key in history.damaged:
         return True
-    commits = [c.at for c in history.commits if c.token == paid.token and paid.token]
-    if any(at >= executed + DEADLINE for at in commits):  # the tombstone had gone
-        return True
-    if _led_past_it(history, executed, paid):
-        return True
     if caller.proc == proc:
         return False
     joined = caller.flight_born is not None and caller.flight_born <= executed
     return joined or _l1_may(history, executed, caller)
-
-
-def _led_past_it(history: History, executed: float, paid: Paid) -> bool:
-    """A gap of the protocol that is known: docs/simulation.md, "A doubled ACQUIRE"."""
-    grant = history.grants.get(paid.token)
-    if grant is None:
-        return False
-    late = grant.tenures > 1
-    history.known["a doubled ACQUIRE led past a forget"] += late
-    return late
 
 
 def _l1_may(history: History, executed: float, caller: Caller) -> bool:

@@ -34,7 +34,10 @@ __all__ = [
 ]
 
 _BEFORE = 0.4
+_SILENT = 10 / 3  # seconds in which a live leader renews, whatever its lease
 """Seconds back to the trouble for which a process goes on without a store."""
+_COPY = 2.0
+"""Seconds for which a process may go by a copy of a generation."""
 _GONE = (
     "first", "expired value", "forgotten", "cleared", "evicted", "restarted", "refresh", "stolen",
 )  # fmt: skip
@@ -54,16 +57,39 @@ def one_call_per_token(history: History) -> Iterator[str]:
 def grants_have_reasons(history: History) -> Iterator[str]:
     """Nobody leads again unless the answer has gone, or something was done to the last leader."""
     calls = {paid.token: paid for paid in history.paid if paid.kind == "led"}
-    asked = {caller.key for caller in history.callers if caller.max_age is not None}
     for grant in history.grants.values():
-        if grant.why in _GONE:
-            continue
-        if grant.why == "refused" and (grant.key in history.damaged or grant.key in asked):
+        if grant.why in _GONE or (grant.why == "refused" and _rightly_refused(history, grant)):
             continue
         previous = grant.previous
         if previous is not None and _excused(history, previous, calls.get(previous.token), grant):
             continue
         yield f"{grant.token} leads after {previous and previous.token}: {grant.why!r}"
+
+
+def _rightly_refused(history: History, grant: Grant) -> bool:
+    """Whether the value that was there is no answer: damaged, too old for who asks, or cleared."""
+    if (grant.key, grant.refused) in history.foreign:
+        return True
+    own = (c for c in history.callers if (c.key, c.proc) == (grant.key, grant.proc))
+    if any(caller.max_age is not None and caller.at <= grant.at for caller in own):
+        return True
+    # It bears the generations of before its call, or a copy of them that was as old. Who asked for
+    # a clear believes them no more, done or not: for all that it knows, the store did it.
+    since = _begun(history, grant) - _COPY
+    namespace = grant.key.partition("/")[0]
+    return any(
+        clear.namespace == namespace
+        and since <= clear.at <= grant.at
+        and (clear.done or clear.proc == grant.proc)
+        for clear in history.clears
+    )
+
+
+def _begun(history: History, grant: Grant) -> float:
+    # when the call began whose answer is refused
+    makers = {c.token.partition("/")[0] for c in history.commits if c.stamp == grant.refused}
+    calls = [paid for paid in history.paid if f"{paid.proc}.{paid.owner.name}" in makers]
+    return min((paid.began for paid in calls), default=0.0)
 
 
 def _excused(history: History, last: Grant, paid: Paid | None, now: Grant) -> bool:
@@ -92,9 +118,18 @@ def leases_end_in_one_of_three(history: History) -> Iterator[str]:
 
 
 def alone_needs_trouble(history: History) -> Iterator[str]:
-    """A call without a lease is made only by who has trouble with the store."""
+    """A call without a lease is made only by who has trouble with the store, or with its leaders.
+
+    No call lasts longer than its deadline, so one leader alone keeps nobody for so long: others
+    have hung, one after another, or one that never ends.
+    """
     for paid in history.paid:
-        if paid.kind == "alone" and history.healthy(paid.proc, paid.began - _BEFORE, paid.began):
+        if paid.kind != "alone":
+            continue
+        waited = paid.began - paid.owner.at
+        if waited > 0.98 * (DEADLINE + max(history.leases[paid.proc], _SILENT)):
+            continue
+        if history.healthy(paid.proc, paid.began - _BEFORE, paid.began):
             yield f"{paid.proc} calls #{paid.name} alone, with nothing wrong"
 
 

@@ -12,6 +12,7 @@ from sim_plan import Plan
 
 __all__ = [
     "Caller",
+    "Clear",
     "Commit",
     "Forgotten",
     "Grant",
@@ -83,11 +84,14 @@ class Grant:
     why: str
     """Why nothing answered and nobody led."""
     previous: Grant | None
+    refused: bytes
+    """Stamp of the value that was there and is no answer to it; none: empty."""
     tenures: int = 1
     """More than one where a doubled ACQUIRE came after the end of the first."""
     ended: float | None = None
     end: str = ""
-    """committed, failed, released, expired, forgotten, stolen, restarted, deposed."""
+    """committed, failed, released, refused, expired, forgotten, stolen, restarted,
+    deposed."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,16 @@ class Forgotten:
     confirmed: float
 
 
+@dataclass(frozen=True)
+class Clear:
+    """A clear that a process was asked for, or that the store has done, whoever wanted it."""
+
+    at: float
+    namespace: str
+    proc: str
+    done: bool
+
+
 @dataclass(eq=False)
 class History:
     plan: Plan
@@ -120,6 +134,7 @@ class History:
     grants: dict[str, Grant] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
     forgotten: list[Forgotten] = field(default_factory=list)
+    clears: list[Clear] = field(default_factory=list)
     troubles: dict[str, list[tuple[float, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -130,9 +145,9 @@ class History:
     landed: dict[Any, float] = field(default_factory=dict)
     """When the task of a flight was done, its answer stored or not."""
     damaged: set[str] = field(default_factory=set)
+    foreign: set[tuple[str, bytes]] = field(default_factory=set)
+    """Stamps of the bytes that were put at a key by no commit."""
     faults: Counter[str] = field(default_factory=Counter)
-    known: Counter[str] = field(default_factory=Counter)
-    """Answers that a known gap of the protocol let through."""
     violations: list[str] = field(default_factory=list)
     leases: dict[str, float] = field(default_factory=dict)
     """Of each process, by its name."""

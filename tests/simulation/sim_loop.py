@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["Livelock", "ProcessClock", "StepLoop"]
+__all__ = ["Livelock", "ProcessClock", "StepLoop", "Time", "VirtualBell", "at_once"]
 
 _TURNS = 5_000
 _SLACK = 1e-9
@@ -44,6 +44,37 @@ class ProcessClock:
     def truly(self, when: float) -> float:
         """The true time at which this clock will show `when`."""
         return (when - self._offset) / self._rate
+
+
+class VirtualBell:
+    """A bell that rings when it is told to."""
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        self._rung = asyncio.Event()
+
+    def put(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._rung.set()
+
+    async def wait(self, timeout: float) -> bytes | None:
+        if not self._messages:
+            self._rung.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._rung.wait()
+            except TimeoutError:
+                return None
+        return self._messages.popleft()
+
+
+def at_once(work: Coroutine[Any, Any, Any]) -> Any:
+    """What an operation of a `MemoryStore` gives, which never waits."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a MemoryStore waits")
 
 
 class StepLoop(asyncio.AbstractEventLoop):

@@ -11,16 +11,17 @@ from unittest.mock import patch
 
 from sim_store import Server
 
-from samecall import _cache, _delivery, _entry, _lease
+from samecall import _delivery, _entry, _envelopes, _lease
 from samecall._calling import Till
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
 from samecall._flight import Flight, Flights, Phase
+from samecall._keeping import Keeper
+from samecall._leading import Leader
 from samecall._lease import Claim
 from samecall._memory import MemoryStore
 from samecall._outcome import Crashed
 from samecall._ports import SEEN_ANY, SEEN_NOTHING, Reach, Wait
-from samecall._room import Room
 from samecall._waiting import Renewals
 
 __all__ = ["MUTANTS", "Mutant", "mutated"]
@@ -40,12 +41,12 @@ async def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 def _commit_blindly(store: MemoryStore, key: Key, token: bytes, seen: bytes, *rest: Any) -> Any:
-    held = store._lease(key, store._now())
+    held = store._leases.held(key, store._now())
     return _commit(store, key, held.token if held is not None else token, seen, *rest)
 
 
 def _end_blindly(store: MemoryStore, key: Key, token: bytes, *rest: Any) -> bool:
-    held = store._lease(key, store._now())
+    held = store._leases.held(key, store._now())
     return _end(store, key, held.token if held is not None else token, *rest)
 
 
@@ -60,7 +61,7 @@ def _decode_any(key: Key, data: bytes, **clocks: float) -> Any:
 def _follow_otherwise(*, second_look: bool = True, lease_end: bool = True) -> Callable[..., Any]:
     async def follow(claim: Claim, wait: Wait) -> Any:
         claim.state, claim.waited = _lease.ClaimState.WAITING, True
-        claim._following()
+        claim._following(wait.token)
         if claim._seen == SEEN_ANY:
             claim._seen = wait.seen or SEEN_NOTHING
         patience = max(claim._policy.lease, _lease._SILENT_AT_LEAST)
@@ -102,18 +103,20 @@ def _crashed_for_all(request: Any, crash: Crashed) -> Any:
 
 
 def _crash_for_the_fleet(
-    room: Room, flight: Any, request: Any, crashed: Crashed, *more: Any
+    keeper: Keeper, flight: Any, request: Any, crashed: Crashed, *more: Any
 ) -> Any:
     failure = crashed.failure
     told = type(failure)(Reach.FLEET, failure.record)
     return _crash(
-        room, flight, request, Crashed(crashed.error, crashed.told, told, crashed.owner), *more
+        keeper, flight, request, Crashed(crashed.error, crashed.told, told, crashed.owner), *more
     )
 
 
-async def _lead_alone_blindly(room: Room, flight: Flight[Any], request: Any, claim: Claim) -> None:
+async def _lead_alone_blindly(
+    leader: Leader, flight: Flight[Any], request: Any, claim: Claim
+) -> None:
     flight.enter(Phase.ALONE)
-    await room._lead(flight, request, claim)
+    await leader.lead(flight, request, claim)
 
 
 async def _pay_for_ever(till: Till, request: Any) -> Any:
@@ -121,9 +124,9 @@ async def _pay_for_ever(till: Till, request: Any) -> Any:
     return await request.call()
 
 
-async def _commit_only(room: Room, flight: Any, claim: Claim, data: bytes, ttl: float) -> None:
+async def _commit_only(keeper: Keeper, flight: Any, claim: Claim, data: bytes, ttl: float) -> None:
     if not flight.detached:
-        room.counters.stored += await claim.commit(data, ttl) is True
+        keeper.counters.stored += await claim.commit(data, ttl) is True
 
 
 async def _acquire_or_alone(*args: Any) -> None:
@@ -131,7 +134,7 @@ async def _acquire_or_alone(*args: Any) -> None:
 
 
 _commit, _end, _forget = MemoryStore.commit, MemoryStore._end, MemoryStore.forget
-_wait, _crash = Flights.wait, Room._crash
+_wait, _crash = Flights.wait, Keeper.crash
 
 MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "COMMIT does not compare tokens": (Mutant(MemoryStore, "commit", _commit_blindly),),
@@ -151,10 +154,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     ),
     "no lease is renewed": (Mutant(Claim, "_renew", _nothing),),
     "a leader that ends without an answer releases nothing": (Mutant(Claim, "close", _nothing),),
-    "the fingerprint is not compared": (
-        Mutant(_lease, "decode_entry", _decode_any),
-        Mutant(_cache, "decode_entry", _decode_any),
-    ),
+    "the fingerprint is not compared": (Mutant(_envelopes, "decode_entry", _decode_any),),
     "a cancelled caller takes its flight along": (Mutant(Flights, "wait", _wait_and_harm),),
     "every caller flies for itself": (
         Mutant(Flights, "find", _find_landed),
@@ -162,13 +162,13 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     ),
     "without a store, flights of one key do not see each other": (
         Mutant(Flights, "leader", _find_landed),
-        Mutant(Room, "_lead_alone", _lead_alone_blindly),
+        Mutant(Leader, "lead_alone", _lead_alone_blindly),
     ),
     "the leader's own limit is told to all": (Mutant(_delivery, "_crashed", _crashed_for_all),),
-    "every error goes to the fleet": (Mutant(Room, "_crash", _crash_for_the_fleet),),
+    "every error goes to the fleet": (Mutant(Keeper, "crash", _crash_for_the_fleet),),
     "a flight has no deadline": (Mutant(Till, "pay", _pay_for_ever),),
     "FAIL is not sent": (Mutant(Claim, "fail", _nothing),),
-    "the copy in L1 outlives a refused commit": (Mutant(Room, "_commit", _commit_only),),
+    "the copy in L1 outlives a refused commit": (Mutant(Keeper, "_commit", _commit_only),),
     "ACQUIRE is not sent": (Mutant(FailOpenStore, "acquire", _acquire_or_alone),),
 }
 """What is taken away, by its name."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from sim_history import asking
+from sim_loop import VirtualBell
 from sim_plan import dice, shown
 
+from samecall._airborne import Flight, airborne
 from samecall._entry import Key
 from samecall._errors import StoreUnreachable
-from samecall._flight import _airborne
-from samecall._ports import Acquired, Found
+from samecall._ports import EPOCH_NONE, Acquired, Found
 
 if TYPE_CHECKING:
     from sim_process import Process
@@ -29,29 +30,14 @@ AFTER = 4.0
 """Seconds for which a process may suffer from one lost message: silence, breaker, probe."""
 
 
-class SimBell:
+class SimBell(VirtualBell):
     """A bell of one process; what rings comes over the network."""
 
     def __init__(self, process: Process, key: Key) -> None:
+        super().__init__()
         self.process, self.key = process, key
         asker = asking.get(None)
         self.name = asker.name if asker is not None else 0
-        self._messages: deque[bytes] = deque()
-        self._rung = asyncio.Event()
-
-    def put(self, message: bytes) -> None:
-        self._messages.append(message)
-        self._rung.set()
-
-    async def wait(self, timeout: float) -> bytes | None:
-        if not self._messages:
-            self._rung.clear()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._rung.wait()
-            except TimeoutError:
-                return None
-        return self._messages.popleft()
 
 
 class Network:
@@ -211,21 +197,39 @@ class Wire:
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         process = self._process
-        chain = _airborne.get()
-        if chain:
+        flight = self._flight_of(token)
+        if flight is not None:
             caller = asking.get()
             name = process.world.server.baptise(token, f"{process.name}.{caller.name}")
-            process.tokens.setdefault(chain[-1], name)
+            process.tokens.setdefault(flight, name)
         return await self._ask("acquire", key, token, seen, lease)
+
+    def _flight_of(self, token: bytes) -> Flight[Any] | None:
+        """Whose question goes out under this token: it may have no task yet."""
+        for flight in self._process.cache._rooms.here().flights._open:
+            if getattr(flight.asked, "token", b"") == token:
+                return flight
+        chain = airborne.get()
+        return chain[-1] if chain else None
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         return await self._ask("renew", key, token, lease)
 
-    async def commit(self, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float) -> bool:
-        return await self._ask("commit", key, token, seen, data, ttl)
+    async def commit(
+        self,
+        key: Key,
+        token: bytes,
+        seen: bytes,
+        data: bytes,
+        ttl: float,
+        epoch: bytes = EPOCH_NONE,
+    ) -> bool:
+        return await self._ask("commit", key, token, seen, data, ttl, epoch)
 
-    async def fail(self, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
-        return await self._ask("fail", key, token, data, ttl)
+    async def fail(
+        self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
+    ) -> bool:
+        return await self._ask("fail", key, token, data, ttl, epoch)
 
     async def release(self, key: Key, token: bytes) -> bool:
         return await self._ask("release", key, token)
@@ -242,6 +246,15 @@ class Wire:
     async def clear(self, namespace: str) -> int:
         self.executed[f"clear {namespace}"] = await self._ask("clear", namespace)
         return 0
+
+    async def generations(
+        self, namespace: str, tags: Sequence[str], ttl: float
+    ) -> tuple[bytes, ...]:
+        # they are copied between processes by other ways than these messages: always at hand
+        return self._process.world.server.generations(namespace, tags)
+
+    async def renew_generation(self, namespace: str, tag: str) -> None:
+        await self.clear(namespace)
 
     async def ping(self) -> None:
         await self._ask("ping", "")

@@ -6,7 +6,7 @@ import asyncio
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from sim_history import Caller, Forgotten, asking
+from sim_history import Caller, Clear, Forgotten, asking
 from sim_loop import ProcessClock, StepLoop
 from sim_network import Wire
 from sim_plan import DEADLINE, Event, dice, key_of
@@ -16,6 +16,7 @@ from samecall import Cache, Policy
 from samecall._flight import Flight, Flights
 from samecall._ports import CallAnswered, StoreFaulted
 from samecall._ports import Event as CacheEvent
+from samecall.testing._prompt import PromptStore
 
 if TYPE_CHECKING:
     from sim_world import World
@@ -55,8 +56,10 @@ class Process:
         self.born: dict[Flight[Any], float] = {}
         self.asked = 0
         self.wire = Wire(self, world.network)
+        # half of all processes ask before they have a task, as those of a Redis server do
+        store: Any = PromptStore(self.wire) if luck[2] < 0.5 else self.wire
         self.cache = Cache(
-            self.wire,
+            store,
             policy=_policy(lease, 60.0, None, None, abandon=False),
             clock=self.clock,
             observers=(self,),
@@ -126,20 +129,20 @@ class Process:
     def _oldest(self, key: str, *, landed: bool = True) -> float | None:
         """When the oldest flight that a caller could join now was begun."""
         flights = self.cache._rooms.here().flights
-        if "start" not in vars(flights):
-            flights.start = partial(self._start, flights)  # type: ignore[method-assign]
+        if "open" not in vars(flights):
+            flights.open = partial(self._open, flights)  # type: ignore[method-assign]
+            flights.ground = partial(self._ground, flights)  # type: ignore[method-assign]
         at = key_of(key)
         mine = (f for f in flights._open if f.key == at and not f.detached)
         return min((self.born[f] for f in mine if landed or f.outcome is None), default=None)
 
-    def _start(self, flights: Flights[Any], *args: Any, **kwargs: Any) -> Flight[Any]:
-        flight = Flights.start(flights, *args, **kwargs)
+    def _open(self, flights: Flights[Any], *args: Any, **kwargs: Any) -> Flight[Any]:
+        flight = Flights.open(flights, *args, **kwargs)
         self.born[flight] = self.world.time.now
-        if flight.task is not None:
-            flight.task.add_done_callback(partial(self._landed, flight))
         return flight
 
-    def _landed(self, flight: Flight[Any], task: asyncio.Task[None]) -> None:
+    def _ground(self, flights: Flights[Any], flight: Flight[Any], *args: Any) -> None:
+        Flights.ground(flights, flight, *args)
         if self.alive:
             self.world.history.landed[flight] = self.world.time.now
 
@@ -161,6 +164,7 @@ class Process:
             if event.what == "forget":
                 await self.cache.forget(key_of(key))
             else:
+                history.clears.append(Clear(world.time.now, namespace, self.name, done=False))
                 await self.cache.clear(namespace)
         except Exception as error:  # noqa: BLE001 - told to whoever asked for it
             world.note(f"{self.name} {event.what} {key}: {error!r}")

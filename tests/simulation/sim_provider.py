@@ -9,10 +9,11 @@ import msgspec
 from sim_history import Caller, Paid
 from sim_plan import DEADLINE, dice
 
+from samecall._airborne import airborne
 from samecall._codec import BaseCodec
 from samecall._entry import Payload
 from samecall._errors import RemoteCallError, Undecodable
-from samecall._flight import Phase, _airborne
+from samecall._flight import Phase
 from samecall._ports import ErrorRecord, Failure, Reach
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def provide(process: Process, caller: Caller, *, abandon: bool) -> Any:
     world, key = process.world, caller.key
     if not process.alive:
         raise asyncio.CancelledError
-    chain = _airborne.get()
+    chain = airborne.get()
     flight = chain[-1] if chain else None
     kind = _KINDS.get(flight.phase, "?") if flight is not None else "bypass"
     token = process.tokens.get(flight, "") if kind != "bypass" else ""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sim_history import Commit, Grant, History
-from sim_loop import Time
+from sim_history import Clear, Commit, Grant, History
+from sim_loop import Time, at_once
 from sim_plan import key_of, shown
 
 from samecall._entry import STAMP_END, STAMP_START, Key
 from samecall._errors import StoreUnreachable
 from samecall._memory import MemoryStore
-from samecall._ports import SEEN_ANY, SEEN_NOTHING
+from samecall._ports import EPOCH_NONE, EPOCH_UNTOLD, SEEN_ANY, SEEN_NOTHING
 
 __all__ = ["Server"]
 
@@ -34,16 +35,12 @@ class _Ringer:
     def __len__(self) -> int:
         return 0
 
+    def heard(self, key: Key) -> int:
+        """Few: no message is too much for them."""
+        return 0
+
     def forget_all(self) -> None:
         """What a fork asks of bells; these hang in no process of their own."""
-
-
-def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("a MemoryStore waits")
 
 
 class Server:
@@ -58,6 +55,7 @@ class Server:
         self._names: dict[bytes, str] = {}
         self._latest: dict[Key, Grant] = {}
         self._gone: dict[Key, str] = {}
+        self._generations = defaultdict[tuple[str, str], bytes](bytes)
         self._wipe()
 
     def _wipe(self) -> None:
@@ -67,7 +65,7 @@ class Server:
         self._values: dict[Key, tuple[bytes, float]] = {}
         self._errors: dict[Key, float] = {}
         self._leases: dict[Key, tuple[bytes, float]] = {}
-        self._tombs: dict[Key, float] = {}
+        self._tombs: dict[Key, tuple[bytes, float]] = {}
 
     # --- what processes ask --------------------------------------------------------------------
 
@@ -78,14 +76,18 @@ class Server:
         if op == "ping":
             return None
         if op == "clear":
-            self._cleared(str(key))
-            return _at_once(self._memory.clear(str(key)))
+            self._cleared(proc, str(key))
+            return at_once(self._memory.clear(str(key)))
         assert isinstance(key, Key)
         expected = getattr(self, f"_{op}")(proc, key, *args)
-        result = _at_once(getattr(self._memory, op)(key, *args))
+        result = at_once(getattr(self._memory, op)(key, *args))
         got: Any = type(result).__name__ if op in ("acquire", "get") else result
         token = self.name(args[0]) if op not in ("get", "forget") else ""
         self._history.tell(self._time.now, f"store {proc} {op} {shown(key)} {token}: {got}")
+        if op == "forget":
+            self._bury(key, *args)
+        elif got == "Lead" and result.epoch != self._epoch(key):
+            got = f"Lead of another epoch for {token}"
         if got != expected:
             self._history.violated(f"{op} by {token} of {proc} gave {got}; protocol: {expected}")
         return result
@@ -100,6 +102,13 @@ class Server:
     def name(self, token: bytes) -> str:
         """What a token is called in the history."""
         return self._names[token]
+
+    def generations(self, namespace: str, tags: Sequence[str]) -> tuple[bytes, ...]:
+        """What processes know of them."""
+        # none is like another's, or like one of another name
+        return tuple(
+            f"{namespace}/{tag}/".encode() + self._generations[namespace, tag] for tag in tags
+        )
 
     # --- the protocol once more ----------------------------------------------------------------
 
@@ -125,7 +134,7 @@ class Server:
                 why = "first"
             else:
                 why = self._gone.get(key, "") if previous.end == "committed" else previous.end
-            grant = Grant(name, proc, shown(key), self._time.now, why, previous)
+            grant = Grant(name, proc, shown(key), self._time.now, why, previous, value or b"")
             self._history.grants[name] = self._latest[key] = grant
         elif held is None:
             self._history.grants[name].tenures += 1
@@ -138,16 +147,16 @@ class Server:
         return True
 
     def _commit(
-        self, proc: str, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float
+        self, proc: str, key: Key, token: bytes, seen: bytes, data: bytes, ttl: float, epoch: bytes
     ) -> bool:
-        held, now = self._lease(key), self._clock.now()
-        if held != token and self._value(key) == data[STAMP_START:STAMP_END]:
-            return True  # sent twice: it is stored already
-        if held is None:
-            if self._tombs.get(key, now) > now or (self._value(key) or SEEN_NOTHING) != seen:
-                return False
-        elif held != token:
-            return False
+        held, now, value = self._lease(key), self._clock.now(), self._value(key)
+        under = held == token and epoch != EPOCH_UNTOLD
+        again = not under and value == data[STAMP_START:STAMP_END]  # sent twice: stored already
+        changed = not under and ((value or SEEN_NOTHING) != seen or held not in (None, token))
+        if again or changed or self._epoch(key) not in (EPOCH_NONE, epoch):
+            if held == token:
+                self._end(key, "refused")
+            return again
         stamp = data[STAMP_START:STAMP_END]
         self._values[key] = (stamp, now + ttl)
         self._errors.pop(key, None)
@@ -158,8 +167,13 @@ class Server:
         self._history.commits.append(Commit(self._time.now, shown(key), made, lease, stamp))
         return True
 
-    def _fail(self, proc: str, key: Key, token: bytes, data: bytes, ttl: float) -> bool:
+    def _fail(
+        self, proc: str, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes
+    ) -> bool:
         if self._lease(key) != token:
+            return False
+        if self._epoch(key) not in (EPOCH_NONE, epoch):
+            self._end(key, "refused")
             return False
         self._errors[key] = self._clock.now() + ttl
         self._end(key, "failed")
@@ -173,14 +187,27 @@ class Server:
         return True
 
     def _forget(self, proc: str, key: Key, tombstone: float) -> None:
-        now = self._clock.now()
         if self._values.pop(key, None) is not None:
             self._gone[key] = "forgotten"
         self._errors.pop(key, None)
         self._end(key, "forgotten")
-        self._tombs[key] = max(self._tombs.get(key, now), now + tombstone)
 
-    def _cleared(self, namespace: str) -> None:
+    def _bury(self, key: Key, tombstone: float) -> None:
+        # an epoch is random: the model's is taken for granted, that it is another one is not
+        now = self._clock.now()
+        epoch, before = self._memory._leases.epoch(key, now), self._tombs.get(key, (b"", now))
+        if tombstone and epoch in (EPOCH_NONE, before[0]):
+            self._history.violated(f"forget of {shown(key)} left no epoch of its own")
+        self._tombs[key] = (epoch, max(before[1], now + tombstone))
+
+    def _epoch(self, key: Key) -> bytes:
+        now = self._clock.now()
+        epoch, ends = self._tombs.get(key, (EPOCH_NONE, now))
+        return epoch if now < ends else EPOCH_NONE
+
+    def _cleared(self, proc: str, namespace: str) -> None:
+        self._history.clears.append(Clear(self._time.now, namespace, proc, done=True))
+        self._generations[namespace, ""] += b"+"
         for key in [key for key in self._values if key.namespace == namespace]:
             del self._values[key]
             self._gone[key] = "cleared"
@@ -230,18 +257,20 @@ class Server:
         """The lease goes."""
         if self._lease(key) is not None:
             self._end(key, "stolen")
-        self._memory._leases.pop(key, None)
+        self._memory._leases.free(key)
 
     def damage(self, key: Key, other: Key | None) -> bool:
         """Other bytes take the place of the value: garbage, or another key's value."""
         data = b"\xff" * 80
         if other is not None:
-            found = _at_once(self._memory.get(other))
+            found = at_once(self._memory.get(other))
             if found is None:
                 return False
             data = found.data
-        _at_once(self._memory.set(key, data, 60.0))
-        self._values[key] = (data[STAMP_START:STAMP_END], self._clock.now() + 60.0)
+        at_once(self._memory.set(key, data, 60.0))
+        stamp = data[STAMP_START:STAMP_END]
+        self._values[key] = (stamp, self._clock.now() + 60.0)
+        self._history.foreign.add((shown(key), stamp))
         return True
 
     def leases(self) -> int:
@@ -253,5 +282,9 @@ class Server:
 
 def other_key(plan_keys: list[str], key: str) -> Key | None:
     """Another key of the run."""
-    others = [name for name in plan_keys if name != key]
+    space = key.partition("/")[0]  # first of those whose generations are the same
+    others = sorted(
+        (name for name in plan_keys if name != key),
+        key=lambda name: name.partition("/")[0] != space,
+    )
     return key_of(others[0]) if others else None

@@ -34,7 +34,6 @@ class Tally:
     calls: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
-    known: Counter[str] = field(default_factory=Counter)
     broken: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
@@ -43,7 +42,6 @@ class Tally:
         self.calls += other.calls
         self.faults += other.faults
         self.kinds += other.kinds
-        self.known += other.known
         self.broken |= other.broken
 
 
@@ -59,7 +57,6 @@ def simulate(first: int, count: int) -> Tally:
             tally.calls += len(history.paid)
             tally.faults += history.faults
             tally.kinds[history.plan.kind] += 1
-            tally.known += history.known
             if history.violations:
                 tally.broken[seed] = history.violations
             if seed % 25 == 0:
@@ -120,7 +117,6 @@ def main() -> int:
     print(f"{tally.seeds} seeds in {took:.0f} s ({tally.seeds / took:.0f}/s), {dict(tally.kinds)}")
     print(f"{tally.callers} callers, {tally.calls} provider calls")
     print(f"{tally.faults.total()} faults: {dict(tally.faults.most_common())}")
-    print(f"known gaps: {dict(tally.known)}")
     print(f"{len(tally.broken)} seeds with a broken promise")
     for seed, breaches in sorted(tally.broken.items())[:20]:
         print(f"  {seed}: {breaches[0]}")

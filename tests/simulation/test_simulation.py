@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sim_history import History
+from sim_costs import grants_have_reasons
+from sim_history import Caller, Clear, Commit, Grant, History, Paid
 from sim_invariants import judge
 from sim_loop import Livelock, ProcessClock, StepLoop, Time
 from sim_plan import Event, Plan, Rates, make_plan
@@ -136,3 +137,34 @@ def test_history_tells_trouble(seed: int):
     assert not history.healthy("p0", 1.5, 9.0)
     assert not history.healthy("p1", 4.0, 5.0)
     assert history.healthy("p1", 0.0, 4.9)
+
+
+def _refused(at: float, *clears: Clear, max_age: float | None = None, foreign: bool = False):
+    """What is said of p1, who leads at `at` over an answer that p0 began at 10 and stored at 11."""
+    history = History(calm())
+    asker = Caller(1, "p0", "n0/a", "use", 10.0, None, None, None, None)
+    other = Caller(2, "p1", "n0/a", "use", at, None, max_age, None, None)
+    history.callers += [asker, other]
+    history.paid.append(Paid(0, "1a", "p0", "n0/a", "led", "p0.1", asker, 10.0, None, False, 11.0))
+    history.commits.append(Commit(11.0, "n0/a", "p0.1", "p0.1", b"s"))
+    first = Grant("p0.1", "p0", "n0/a", 10.0, "first", None, b"", ended=11.0, end="committed")
+    again = Grant("p1.2", "p1", "n0/a", at, "refused", first, b"s")
+    history.grants |= {first.token: first, again.token: again}
+    history.clears += clears
+    history.foreign |= {("n0/a", b"s")} if foreign else set()
+    return list(grants_have_reasons(history))
+
+
+def test_a_clear_excuses_those_whom_it_concerns():
+    assert _refused(12.0) == ["p1.2 leads after p0.1: 'refused'"]
+    assert not _refused(12.0, Clear(10.5, "n0", "p0", done=True))
+    assert not _refused(12.0, Clear(10.5, "n0", "p1", done=False))
+    for none in (
+        Clear(10.5, "n0", "p0", done=False),  # never came to the store, and p1 knows nothing of it
+        Clear(10.5, "n1", "p0", done=True),  # of other keys
+        Clear(7.5, "n0", "p0", done=True),  # long before the call began
+        Clear(12.5, "n0", "p0", done=True),  # to come
+    ):
+        assert _refused(12.0, none), none
+    assert not _refused(12.0, max_age=0.1)
+    assert not _refused(12.0, foreign=True)

@@ -40,6 +40,42 @@ FOUND = {
             Event(3.6474, "jump", 2, "n0/a", 5.0, name=8),
         ),
     ),
+    # #1a of p2 fails after a clear: p1 refuses that error by its generation, over and over, and
+    # calls alone in the end, although nothing is wrong
+    "an error of before a clear is refused once": Plan(
+        4090255,
+        "store",
+        (1.0, 1.0, 1.0, 1.0),
+        False,
+        Rates(),
+        0.5,
+        0.0,
+        (
+            Event(1.2016, "ask", 2, "n0/a", name=1),
+            Event(1.2422, "clear", 1, "n0/a", name=2),
+            Event(1.3971, "ask", 1, "n0/a", name=3),
+            Event(2.6436, "ask", 0, "n0/a", name=4),
+            Event(2.6636, "ask", 3, "n0/a", name=5),
+        ),
+    ),
+    # p0 is cut off and closed: a timer a hair too early, and the loop that waits for what is on its
+    # way went round and round for the rest of that hair
+    "closing ends when its time is over": Plan(
+        5008200,
+        "net",
+        (1.0, 1.0),
+        False,
+        Rates(
+            lose=0.03651761977164621, slow=0.013126855474765432, twice=0.04363926345955729, bell=0.3
+        ),
+        0.5,
+        0.0,
+        (
+            Event(1.6013408727004044, "ask", 0, "n0/a", name=1),
+            Event(3.042810408746551, "cut", 0, "n0/a", 0.570301807849642, name=6),
+            Event(3.0430238468192057, "close", 0, "n0/a", name=7),
+        ),
+    ),
 }
 
 

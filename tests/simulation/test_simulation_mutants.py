@@ -13,6 +13,7 @@ from sim_world import run
 SEEDS = 1_500
 RARE = {
     "a forget leaves no tombstone": 600,
+    "the fingerprint is not compared": 2_350,
     "a waiter does not watch the lease's end": 450,
     "without a store, flights of one key do not see each other": 360,
 }

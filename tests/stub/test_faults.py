@@ -21,6 +21,12 @@ async def sdk(stub: StubProvider) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
+async def test_a_list_is_no_behaviour(stub: StubProvider) -> None:
+    """It would have been taken for one, and answered with nothing that anybody expects."""
+    with pytest.raises(TypeError, match="each by itself; got list"):
+        stub.script("Who?", [Status(429)])  # type: ignore[arg-type]
+
+
 async def test_rate_limit_with_retry_after(stub: StubProvider, sdk: openai.AsyncOpenAI) -> None:
     """429 becomes the SDK's own error, with the header to be read from it."""
     stub.script("Who?", Status(429, retry_after=2))

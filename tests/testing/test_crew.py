@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,11 @@ async def end_well(line, setup):
         Path(setup).write_text("ended well")  # noqa: ASYNC240
 
 
+async def tell_mask(line, setup):
+    line.tell(("mask", [signal.Signals(each).name for each in signal.pthread_sigmask(0, [])]))
+    await line.hear()
+
+
 def gone(pid):
     try:
         os.kill(pid, 0)
@@ -50,6 +57,13 @@ def test_messages_go_to_all_or_to_one_and_come_back_in_order():
         crew.tell("one", 1)
         crew.tell("zero", 0)
         assert crew.gather("echo", LIMIT) == ["zero", "one"]
+
+
+def test_no_worker_sees_ctrl_c():
+    """Not the first one of a process either, with which multiprocessing starts its tracker."""
+    resource_tracker._resource_tracker._stop()
+    with Crew(tell_mask, [None, None]) as crew:
+        assert crew.gather("mask", LIMIT) == [["SIGINT"], ["SIGINT"]]
 
 
 def test_a_worker_that_fails_is_told_with_its_error():

@@ -1,6 +1,7 @@
 """The local cluster and Sentinel set-ups do what they say."""
 
 import os
+import socket
 
 import pytest
 
@@ -21,6 +22,17 @@ def alive(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_node_whose_port_was_taken_gets_another():
+    cluster = LocalCluster()
+    taken = cluster.nodes[2].port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", taken))
+        other.listen()
+        with cluster:
+            assert cluster.nodes[2].port != taken
+            assert cluster.sound()
 
 
 def test_a_cluster_comes_together_moves_and_leaves_nothing_behind(cluster):

@@ -1,0 +1,485 @@
+"""Answers that are stale: given, renewed in the background, kept for bad times; and who stores."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from core_support import FleetCodec, World, outcomes, spawn, virtual
+
+from samecall import CacheMiss, ConfigurationError, Policy, RemoteCallError, WaitTimeout
+from samecall._entry import Entry, Kind, Payload
+from samecall._freshness import is_due, usable
+from samecall._ports import EntryRefreshed
+
+SWR = Policy(ttl=10, stale_while_revalidate=100)
+SIE = Policy(ttl=10, stale_if_error=100)
+L1 = [pytest.param({}, id="l1"), pytest.param({"l1": None}, id="l2")]
+
+
+async def fill(w: World, cache: Any, policy: Policy, value: Any = "old") -> None:
+    async def call() -> Any:
+        return value
+
+    assert await cache.get_or_call("k", call, policy=policy) == value
+    await w.turns()
+
+
+# --- stale_while_revalidate -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", L1)
+@virtual
+async def test_a_stale_answer_comes_at_once_and_one_refresh_in_the_fleet(
+    w: World, more: dict[str, Any]
+) -> None:
+    """Twenty callers in two processes have the old answer while one call is in the air."""
+    one, two, provider = w.cache(SWR, **more), w.cache(SWR, **more), w.provider()
+    await fill(w, one, SWR)
+    await asyncio.sleep(11)
+    before = w.clock.now()
+    asked = [cache.get_or_call("k", provider) for cache in (one, two) for _ in range(10)]
+    assert await asyncio.gather(*asked) == ["old"] * 20
+    assert w.clock.now() == before
+    await w.turns()
+    assert provider.calls == 1
+    assert one.statistics().stale == two.statistics().stale == 10
+    provider.answer("new")
+    await asyncio.sleep(3)
+    assert [await cache.get_or_call("k", provider) for cache in (one, two)] == ["new", "new"]
+    assert provider.calls == 1
+    assert one.statistics().refresh_errors == two.statistics().refresh_errors == 0
+
+
+@virtual
+async def test_a_slow_refresh_blocks_nobody(w: World) -> None:
+    """For as long as the stale answer may be given."""
+    cache, provider = w.cache(SWR), w.provider()
+    await fill(w, cache, SWR)
+    for _ in range(9):
+        await asyncio.sleep(11)
+        before = w.clock.now()
+        assert await cache.get_or_call("k", provider) == "old"
+        assert w.clock.now() == before
+        await w.turns()
+        assert provider.calls == cache.statistics().refreshes == 1
+    provider.answer("new")
+    await w.turns()
+    assert await cache.get_or_call("k", provider) == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError("shared"), OSError("stays here")])
+@virtual
+async def test_a_failing_refresh_poisons_nothing(w: World, error: Exception) -> None:
+    """It is counted and told, and the key rests for `error_ttl` before it is tried again."""
+    cache, provider = w.cache(SWR), w.provider()
+    await fill(w, cache, SWR)
+    provider.fail(error)
+    await asyncio.sleep(11)
+    for _ in range(5):
+        assert await cache.get_or_call("k", provider) == "old"
+        await w.turns()
+    assert provider.calls == 1
+    told = [event.error for event in w.ears[0].of(EntryRefreshed)]
+    assert told == [type(error).__name__]
+    assert cache.statistics().refresh_errors == 1
+    await asyncio.sleep(2.1)
+    assert await cache.get_or_call("k", provider) == "old"
+    await w.turns()
+    assert provider.calls == 2
+    await asyncio.sleep(2.1)
+    provider.answer("new")
+    assert await cache.get_or_call("k", provider) == "old"
+    await w.turns()
+    assert await cache.get_or_call("k", provider) == "new"
+    assert cache.statistics().errors == 0
+
+
+@virtual
+async def test_past_its_window_a_stale_answer_is_none(w: World) -> None:
+    """And `max_age` bounds the window of the reader that has one."""
+    cache, provider = w.cache(SWR), w.provider()
+    await fill(w, cache, SWR)
+    provider.answer("new")
+    await asyncio.sleep(50)
+    assert await cache.get_or_call("k", provider, policy=SWR.replace(max_age=40)) == "new"
+    await fill(w, cache, SWR, "new")
+    await asyncio.sleep(111)
+    assert await cache.get_or_call("k", provider) == "new"
+    assert provider.calls == 2
+
+
+@virtual
+async def test_only_gives_a_stale_answer_and_calls_nobody(w: World) -> None:
+    """Neither now nor in the background."""
+    for more in ({}, {"l1": None}):
+        cache, provider = w.cache(SWR, **more), w.provider()
+        await fill(w, cache, SWR)
+        await asyncio.sleep(11)
+        assert await cache.get_or_call("k", provider, mode="only") == "old"
+        await w.turns()
+        assert provider.calls == 0
+        await asyncio.sleep(100)
+        with pytest.raises(CacheMiss):
+            await cache.get_or_call("k", provider, mode="only")
+
+
+@virtual
+async def test_a_refresh_in_the_air_is_released_when_the_cache_closes(w: World) -> None:
+    """No lease of it remains."""
+    cache, provider = w.cache(SWR), w.provider()
+    await fill(w, cache, SWR)
+    await asyncio.sleep(11)
+    assert await cache.get_or_call("k", provider) == "old"
+    await provider.until_waiting(1)
+    await cache.aclose()
+    assert (provider.cancelled, w.memory.statistics().leases) == (1, 0)
+
+
+@virtual
+async def test_who_asks_inside_its_own_refresh_has_the_stale_answer(w: World) -> None:
+    """A refresh begins no other refresh of its key."""
+    cache = w.cache(SWR)
+    await fill(w, cache, SWR)
+    await asyncio.sleep(11)
+    inner: list[str] = []
+
+    async def call() -> str:
+        inner.append(await cache.get_or_call("k", call))
+        return "new"
+
+    assert await cache.get_or_call("k", call) == "old"
+    await w.turns()
+    assert inner == ["old"]
+    assert await cache.get_or_call("k", call) == "new"
+
+
+@virtual
+async def test_a_stale_stream_is_played_and_renewed(w: World) -> None:
+    """Streams are refreshed too, for nobody's ears."""
+    cache = w.cache(SWR)
+
+    def call(*items: int) -> Any:
+        async def items_of() -> Any:
+            for item in items:
+                yield item
+
+        return items_of
+
+    assert [item async for item in cache.stream("s", call(1, 2))] == [1, 2]
+    await asyncio.sleep(11)
+    assert [item async for item in cache.stream("s", call(3))] == [1, 2]
+    await w.turns(300)
+    assert [item async for item in cache.stream("s", call(4))] == [3]
+
+
+# --- early_refresh --------------------------------------------------------------------------------
+
+
+@virtual
+async def test_an_early_refresh_by_the_dice(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost that was recorded picks the moment; the caller has a fresh answer all the same."""
+    policy = Policy(ttl=100, early_refresh=1.0)
+    cache, provider = w.cache(policy), w.provider()
+
+    async def slow() -> str:
+        await asyncio.sleep(5)
+        return "old"
+
+    assert await cache.get_or_call("k", slow) == "old"
+    luck = [0.5]
+    monkeypatch.setattr(random, "random", lambda: luck[0])
+    await asyncio.sleep(90)
+    assert await cache.get_or_call("k", provider) == "old"  # 5 s * ln 2 = 3.5 s ahead: not yet
+    await w.turns()
+    assert provider.calls == 0
+    luck[0] = 0.9
+    assert await cache.get_or_call("k", provider) == "old"  # 5 s * ln 10 = 11.5 s ahead
+    await w.turns()
+    assert provider.calls == 1
+    assert cache.statistics().stale == 0
+    provider.answer("new")
+    await w.turns()
+    luck[0] = 0.0
+    assert await cache.get_or_call("k", provider) == "new"
+
+
+def test_the_moment_of_an_early_refresh_is_that_of_the_paper() -> None:
+    """XFetch: the time to go before expiry is exponential with mean cost times beta."""
+    entry = Entry(Kind.VALUE, Payload("t", b""), b"s" * 16, 100.0, 100.0, cost=5.0, born=0.0)
+    policy, dice = Policy(early_refresh=2.0), random.Random(7)
+    for ahead in (1.0, 10.0, 30.0):
+        due = sum(is_due(entry, policy, 100 - ahead, 1 - dice.random()) for _ in range(20_000))
+        assert due / 20_000 == pytest.approx(math.exp(-ahead / 10), abs=0.015)
+
+
+# --- stale_if_error -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", L1)
+@virtual
+async def test_instead_of_an_error_the_stale_answer(w: World, more: dict[str, Any]) -> None:
+    """For the leader and for all who wait for it, here and in another process."""
+    one, two, provider = w.cache(SIE, **more), w.cache(SIE, **more), w.provider()
+    await fill(w, one, SIE)
+    await asyncio.sleep(11)
+    asked = [
+        asyncio.ensure_future(cache.get_or_call("k", provider, codec=FleetCodec()))
+        for cache in (one, two)
+        for _ in range(3)
+    ]
+    await provider.until_waiting(1)
+    await w.turns()
+    provider.fail(ValueError("down"))
+    assert await asyncio.gather(*asked) == ["old"] * 6
+    assert provider.calls == 1
+    assert one.statistics().stale + two.statistics().stale == 6
+    assert one.statistics().errors == two.statistics().errors == 0
+    assert one.statistics().provider_errors + two.statistics().provider_errors == 1
+
+
+@virtual
+async def test_an_error_is_an_error_where_nothing_is_kept(w: World) -> None:
+    """Or what is kept is too old for this reader, or it is a mistake of the caller's own."""
+    cache, provider = w.cache(SIE), w.provider()
+    provider.fail(ValueError("down"))
+    with pytest.raises(ValueError):
+        await cache.get_or_call("k", provider)
+    await asyncio.sleep(3)
+    await fill(w, cache, SIE)
+    await asyncio.sleep(50)
+    with pytest.raises(ValueError):
+        await cache.get_or_call("k", provider, policy=SIE.replace(max_age=40))
+    await asyncio.sleep(3)
+    assert await cache.get_or_call("k", provider) == "old"
+    await asyncio.sleep(3)
+
+    async def mistaken() -> str:
+        raise ConfigurationError("no such model")
+
+    with pytest.raises(ConfigurationError):
+        await cache.get_or_call("k", mistaken)
+    await asyncio.sleep(60)
+    with pytest.raises(ValueError):
+        await cache.get_or_call("k", provider)
+
+
+@virtual
+async def test_no_refresh_by_name_is_answered_with_what_it_was_to_replace(w: World) -> None:
+    """Who says "refresh" wants to know that it failed."""
+    cache, provider = w.cache(SIE), w.provider()
+    await fill(w, cache, SIE)
+    provider.fail(ValueError("down"))
+    with pytest.raises(ValueError):
+        await cache.get_or_call("k", provider, mode="refresh")
+
+
+def test_what_may_be_used_in_which_window() -> None:
+    """A window never reaches past the life of the entry, nor past the reader's `max_age`."""
+    entry = Entry(Kind.VALUE, Payload("t", b""), b"s" * 16, 10.0, 40.0, born=0.0)
+    policy = Policy()
+    ages = (5, 15, 35, 45)
+    assert [usable(entry, policy, age, 0) for age in ages] == [True, False, False, False]
+    assert [usable(entry, policy, age, 10) for age in ages] == [True, True, False, False]
+    assert [usable(entry, policy, age, 99) for age in ages] == [True, True, True, False]
+    strict = Policy(max_age=12)
+    assert [usable(entry, strict, age, 99) for age in ages] == [True, False, False, False]
+
+
+# --- waiters --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+@virtual
+async def test_the_end_of_a_wait(w: World, where: str) -> None:
+    """The stale answer if one is kept; else an own call if the policy allows; else an error."""
+    policy = SIE.replace(wait=3)
+    one = w.cache(policy)
+    two = one if where == "here" else w.cache(policy)
+    provider, own = w.provider(), w.provider()
+    own.answer("own")
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    with pytest.raises(WaitTimeout):
+        await two.get_or_call("k", own)
+    assert await two.get_or_call("k", own, policy=policy.replace(on_timeout="call")) == "own"
+    assert own.calls == 1
+    provider.answer("old")
+    assert await leading == "old"
+    await w.turns()
+    provider.close()
+    await asyncio.sleep(11)
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    before = w.clock.now()
+    for on_timeout in ("raise", "call"):
+        asked = two.get_or_call("k", own, policy=policy.replace(on_timeout=on_timeout))
+        assert await asked == "old"
+    assert w.clock.now() - before == pytest.approx(6)
+    assert own.calls == 1
+    provider.answer("new")
+    assert await leading == "new"
+
+
+@virtual
+async def test_one_slow_key_delays_no_other(w: World) -> None:
+    """A thousand waiters at one key, here and elsewhere, and the next key takes no time at all."""
+    one, two, slow, quick = w.cache(), w.cache(), w.provider(), w.provider()
+    tasks = [*spawn(500, lambda: one.get_or_call("slow", slow))]
+    await slow.until_waiting(1)
+    tasks += spawn(500, lambda: two.get_or_call("slow", slow))
+    await w.turns()
+    quick.answer("yes")
+    before = w.clock.now()
+    for cache in (one, two):
+        asked = [cache.get_or_call(f"quick {number}", quick) for number in range(50)]
+        assert await asyncio.gather(*asked) == ["yes"] * 50
+    assert w.clock.now() == before
+    slow.answer("late")
+    assert await asyncio.gather(*tasks) == ["late"] * 1_000
+    assert slow.calls == 1
+
+
+# --- decided by the answer ------------------------------------------------------------------------
+
+
+@virtual
+async def test_a_lifetime_by_the_answer(w: World) -> None:
+    """Seconds or a timedelta; None is `ttl`; 0 is not stored."""
+    lives = {"short": 5, "long": timedelta(seconds=500), "usual": None, "never": 0}
+    policy = Policy(ttl=50, lifetime=lambda answer: lives[answer])
+    for answer, life in (("short", 5), ("long", 500), ("usual", 50)):
+        cache, provider = w.cache(policy), w.provider()
+        provider.answer(answer)
+        assert await cache.get_or_call(answer, provider) == answer
+        await asyncio.sleep(life - 0.1)
+        assert await cache.peek(answer) == answer
+        await asyncio.sleep(0.2)
+        assert await cache.peek(answer) is None
+    cache, provider = w.cache(policy), w.provider()
+    provider.answer("never")
+    for calls in (1, 2):
+        assert await cache.get_or_call("never", provider) == "never"
+        await w.turns()
+        assert provider.calls == calls
+    assert (cache.statistics().unwanted, cache.statistics().stored) == (2, 0)
+
+
+@virtual
+async def test_who_is_stored(w: World) -> None:
+    """`should_store` hears request and answer; who waits for the call has it all the same."""
+    heard: list[tuple[Any, Any]] = []
+
+    def rule(request: Any, answer: Any) -> bool:
+        heard.append((request, answer))
+        return bool(answer != "no")
+
+    cache, provider = w.cache(Policy(should_store=rule)), w.provider()
+    tasks = spawn(3, lambda: cache.get_or_call("k", provider, asked={"model": "m"}))
+    await provider.until_waiting(1)
+    provider.answer("no")
+    assert await asyncio.gather(*tasks) == ["no"] * 3
+    await w.turns()
+    assert await cache.peek("k") is None
+    provider.answer("yes")
+    assert await cache.get_or_call("k", provider) == "yes"
+    await w.turns()
+    assert await cache.peek("k") == "yes"
+    assert heard == [({"model": "m"}, "no"), ("k", "yes")]
+    assert (provider.calls, cache.statistics().unwanted) == (2, 1)
+
+
+@pytest.mark.filterwarnings("always::samecall.SamecallWarning")
+@pytest.mark.parametrize("name", ["should_store", "lifetime"])
+@virtual
+async def test_a_rule_that_fails_costs_no_answer(w: World, name: str) -> None:
+    """It is told, and nothing is stored."""
+
+    def rule(*_: Any) -> Any:
+        raise KeyError("bug")
+
+    cache, provider = w.cache(Policy(**{name: rule})), w.provider()  # type: ignore[arg-type]
+    provider.answer("yes")
+    with pytest.warns(match="KeyError"):
+        assert await cache.get_or_call("k", provider) == "yes"
+    await w.turns()
+    assert await cache.peek("k") is None
+    assert cache.statistics().uncached == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("stale_while_revalidate", -1),
+        ("stale_if_error", "long"),
+        ("early_refresh", -0.1),
+        ("early_refresh", True),
+        ("early_refresh", math.nan),
+        ("lifetime", 5),
+        ("should_store", "yes"),
+        ("variants", 0),
+        ("variants", 1.5),
+        ("variants", 10_000),
+        ("pick", "turn"),
+        ("on_timeout", "wait"),
+    ],
+)
+def test_a_policy_refuses_by_name(field: str, bad: Any) -> None:
+    """The message says which argument and what it takes."""
+    with pytest.raises(ConfigurationError, match=rf"^{field} takes"):
+        Policy(**{field: bad})
+
+
+# --- variants -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", L1)
+@virtual
+async def test_several_answers_to_one_call(
+    w: World, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    """Each missing one leads its own call; all are handed out; forgotten and refreshed together."""
+    policy, numbers = Policy(variants=3), iter([0, 1, 1, 2, 0, 2, 1, 1, 0, 2, 0])
+    monkeypatch.setattr(random, "randrange", lambda _: next(numbers))
+    cache = w.cache(policy, **more)
+    made = 0
+
+    async def call() -> int:
+        nonlocal made
+        made += 1
+        return made
+
+    async def ask(**more: Any) -> int:
+        answer = await cache.get_or_call("k", call, **more)
+        await w.turns()
+        return answer
+
+    assert [await ask() for _ in range(6)] == [1, 2, 2, 3, 1, 3]
+    assert await cache.peek("k") == 1
+    assert await ask(mode="refresh") == 4
+    assert [await ask() for _ in range(3)] == [4, 5, 6]
+    await cache.forget("k")
+    assert await cache.peek("k") is None
+    assert await ask() == 7
+    await cache.forget("k", policy=Policy(variants=1))
+    assert await cache.peek("k", policy=Policy(variants=1)) is None
+
+
+@virtual
+async def test_errors_of_another_process_are_no_stale_answer_without_the_policy(w: World) -> None:
+    """The plain default: an error is told as it was."""
+    one, two, provider = w.cache(), w.cache(), w.provider()
+    tasks = [
+        asyncio.ensure_future(cache.get_or_call("k", provider, codec=FleetCodec()))
+        for cache in (one, two)
+    ]
+    await provider.until_waiting(1)
+    await w.turns()
+    provider.fail(ValueError("down"))
+    errors = await outcomes(*tasks)
+    assert sorted(type(error).__name__ for error in errors) == ["RemoteCallError", "ValueError"]
+    assert any(isinstance(error, RemoteCallError) for error in errors)

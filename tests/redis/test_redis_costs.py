@@ -1,0 +1,223 @@
+"""What a call costs, counted: round trips, commands, turns of the loop, rings for the collector.
+
+None of these depends on the machine. A figure that goes up here is a slower cache everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from redis_parts import PATIENT, new_key
+
+from samecall import Cache, Policy
+from samecall._entry import Key
+from samecall._redis import names
+from samecall.testing import FaultProxy
+
+MANY = 200
+
+
+@pytest.fixture
+async def proxy(url: str) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(url) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def quiet(proxy: FaultProxy) -> AsyncIterator[Cache]:
+    """A cache that asks for nothing by itself, its connections made."""
+    policy = Policy(op_timeout=PATIENT)
+    async with Cache(proxy.url, l1=None, report=False, policy=policy) as cache:
+        await cache.get_or_call(new_key(), answer)
+        await settled(cache)
+        yield cache
+
+
+async def answer() -> str:
+    return "a" * 400
+
+
+async def never() -> str:
+    raise AssertionError("this call has an answer already")
+
+
+async def settled(cache: Cache) -> None:
+    """Return once every answer is stored."""
+    while cache._rooms.here().flights.statistics().storing:
+        await asyncio.sleep(0.001)
+
+
+async def cost(proxy: FaultProxy, act: Callable[[], Awaitable[object]]) -> tuple[int, int]:
+    """Round trips and commands."""
+    before = proxy.counts()
+    await act()
+    after = proxy.counts()
+    return after.round_trips - before.round_trips, after.commands - before.commands
+
+
+async def test_a_hit_is_one_round_trip(proxy: FaultProxy) -> None:
+    """Two commands in it: the generations, and ACQUIRE."""
+    async with quiet(proxy) as cache:
+        key = new_key()
+        await cache.get_or_call(key, answer)
+        await settled(cache)
+        assert await cost(proxy, lambda: cache.get_or_call(key, never)) == (1, 2)
+
+
+async def test_many_hits_of_one_tick_are_one_round_trip(proxy: FaultProxy) -> None:
+    async with quiet(proxy) as cache:
+        space = new_key().namespace
+        keys = [new_key(space) for _ in range(MANY)]
+        await asyncio.gather(*(cache.get_or_call(key, answer) for key in keys))
+        await settled(cache)
+
+        async def hits() -> None:
+            await asyncio.gather(*(cache.get_or_call(key, never) for key in keys))
+
+        assert await cost(proxy, hits) == (1, 2)
+
+
+async def test_a_leader_is_one_round_trip_before_its_call_and_one_after(proxy: FaultProxy) -> None:
+    """The caller does not wait for the second."""
+    async with quiet(proxy) as cache:
+        spent: list[int] = []
+
+        async def call() -> str:
+            spent.append(proxy.counts().round_trips)
+            return await answer()
+
+        async def lead() -> None:
+            await cache.get_or_call(new_key(), call)
+            spent.append(proxy.counts().round_trips)
+            await settled(cache)
+
+        before = proxy.counts().round_trips
+        assert await cost(proxy, lead) == (2, 3)
+        assert spent[0] == before + 1
+        assert spent[1] <= before + 2
+
+
+async def test_others_are_told_before_a_crowd_has_its_answers(proxy: FaultProxy) -> None:
+    """COMMIT is on its way when the first caller goes on: its process may have many to answer."""
+    async with quiet(proxy) as cache:
+        key, under_way = new_key(), list[int]()
+
+        async def ask() -> None:
+            await cache.get_or_call(key, answer)
+            under_way.append(len(cache._rooms.here().store.store._writes._flying))
+
+        await asyncio.gather(*(ask() for _ in range(MANY)))
+        assert under_way[0] == 1
+
+
+async def test_a_follower_asks_subscribes_and_looks_again(url: str, raw: Redis) -> None:
+    """Whatever the call takes, and however many wait in one process."""
+    async with (
+        FaultProxy(url) as near,
+        FaultProxy(url) as far,
+        quiet(near) as leads,
+        quiet(far) as follows,
+    ):
+        key, gate, called = new_key(), asyncio.Event(), asyncio.Event()
+
+        async def call() -> str:
+            called.set()
+            await gate.wait()
+            return await answer()
+
+        async def follow() -> None:
+            waiting = [asyncio.ensure_future(follows.get_or_call(key, never)) for _ in range(MANY)]
+            await subscribed(raw, key)
+            gate.set()
+            await asyncio.gather(*waiting)
+
+        leading = asyncio.ensure_future(leads.get_or_call(key, call))
+        await called.wait()
+        # generations and ACQUIRE; SUBSCRIBE; ACQUIRE; a look at the generations of what came;
+        # UNSUBSCRIBE; and one PING of the line that listens
+        trips, commands = await cost(far, follow)
+        await leading
+        assert trips <= 6
+        assert commands <= 7
+
+
+async def subscribed(raw: Redis, key: Key) -> None:
+    """Return once somebody listens."""
+    channel = names.channel(key, 0).encode()
+    while (await raw.pubsub_numsub(channel))[0][1] == 0:
+        await asyncio.sleep(0.001)
+
+
+async def test_a_hit_costs_few_turns_of_the_loop(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task, its generation, the landing: nothing else that the loop has to run."""
+    async with quiet(proxy) as cache:
+        ask = await stored(cache)
+        turns = 0
+        run = asyncio.events.Handle._run
+
+        def counted(handle: asyncio.Handle) -> None:
+            nonlocal turns
+            turns += 1
+            run(handle)
+
+        monkeypatch.setattr(asyncio.events.Handle, "_run", counted)
+        await ask()
+        monkeypatch.undo()
+        assert turns <= 5 * MANY
+
+
+async def test_a_hit_leaves_nothing_for_the_collector(proxy: FaultProxy) -> None:
+    """Rings would cost more than the hit: 24 objects each took 40 % of its time."""
+    async with quiet(proxy) as cache:
+        ask = await stored(cache)
+        gc.collect()
+        before = held()
+        gc.disable()
+        try:
+            await ask()
+            more = held() - before
+        finally:
+            gc.enable()
+        assert more.total() < MANY // 10, more
+
+
+def held() -> Counter[str]:
+    """What a hit is made of, as far as it is there."""
+    names = "Entry", "Flight", "Request", "_Look", "Found", "Claim"
+    kinds = [type(each) for each in gc.get_objects()]
+    return Counter(
+        kind.__name__
+        for kind in kinds
+        if kind.__name__ in names and kind.__module__.startswith("samecall")
+    )
+
+
+async def stored(cache: Cache) -> Callable[[], Awaitable[None]]:
+    """So many hits at once, asked for the first time already."""
+    space = new_key().namespace
+    keys = [new_key(space) for _ in range(MANY)]
+
+    async def ask() -> None:
+        await asyncio.gather(*(cache.get_or_call(key, answer) for key in keys))
+
+    await ask()
+    await settled(cache)
+    await ask()
+    return ask
+
+
+async def test_what_is_stored_is_small(url: str, raw: Redis) -> None:
+    """The envelope around 400 bytes of an answer, compressed."""
+    async with Cache(url, l1=None, report=False) as cache:
+        key = new_key()
+        await cache.get_or_call(key, answer)
+        await settled(cache)
+        assert await raw.strlen(names.value(key)) <= 200

@@ -1,0 +1,21 @@
+"""A leader that dies in the middle of a stream, a thousand times over."""
+
+from __future__ import annotations
+
+import pytest
+from sim_streams import play
+
+_TRIALS = 1_000
+_BLOCKS = 4
+
+
+@pytest.mark.parametrize("block", range(_BLOCKS))
+def test_a_leader_dies_and_no_generations_mix(block: int) -> None:
+    """Whole, or told what it has; never two generations, never a hole, always in bounded time."""
+    seeds = range(block, _TRIALS, _BLOCKS)
+    trials = [play(seed) for seed in seeds]
+    assert [fault for trial in trials for fault in trial.faults()] == []
+    heard = [one for trial in trials for one in trial.heard]
+    interrupted = sum(one.error is not None for one in heard)
+    assert 0.1 < interrupted / len(heard) < 0.9  # both ways out were tried
+    assert sum(trial.calls == 2 for trial in trials) > len(trials) / 4

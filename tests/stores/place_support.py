@@ -1,0 +1,94 @@
+"""A place where caches of several processes share answers, and what a test does behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from samecall import Cache, Policy
+from samecall._codec import PlainCodec
+from samecall._key import key_from
+from samecall._ports import ErrorRecord, Failure, Found, Reach
+
+PLACES = ["memory", "disk", "redis", "cluster", "tiers"]
+PATIENT = 30.0
+"""An op_timeout that no healthy store meets on any machine."""
+
+
+class Place:
+    """Makes caches on one store; each shares nothing with the others but that."""
+
+    def __init__(self, where: object) -> None:
+        self.where = where
+        self.namespace = f"ns-{os.urandom(6).hex()}"
+        self._caches: list[Cache] = []
+
+    def cache(self, policy: Policy | None = None, **more: Any) -> Cache:
+        """Another process's cache, which asks the store each time unless given an `l1`."""
+        settings = {"namespace": self.namespace, "l1": None, **more}
+        policy = (policy or Policy()).replace(op_timeout=PATIENT)
+        self._caches.append(Cache(self.where, policy=policy, **settings))
+        return self._caches[-1]
+
+    async def close(self) -> None:
+        for cache in self._caches:
+            await cache.aclose()
+            now = cache.statistics()
+            assert now.flights == now.callers_waiting == now.store_faults == 0
+
+    # --- behind a cache's back ------------------------------------------------------------------
+
+    @staticmethod
+    def store(cache: Cache) -> Any:
+        return cache._rooms.here().store.store
+
+    async def held(self, cache: Cache, name: str = "k") -> Found | None:
+        return await self.store(cache).get(key_from(name, self.namespace, cache.secret))
+
+    async def age(self, cache: Cache, seconds: float, name: str = "k") -> None:
+        """Let what is kept be so much older."""
+        found = await self.held(cache, name)
+        assert found is not None
+        key = key_from(name, self.namespace, cache.secret)
+        await self.store(cache).set(key, found.data, found.left - seconds)
+
+    async def values(self, cache: Cache) -> dict[bytes, bytes]:
+        """All envelopes of the namespace, by the digests of their keys."""
+        walk = self.store(cache).walk(self.namespace)
+        return {key.digest: found.data async for key, found in walk}
+
+
+class FleetCodec(PlainCodec):
+    """Plain data; every error of the call is everybody's."""
+
+    def explain(self, error: BaseException) -> Failure:
+        return Failure(Reach.FLEET, ErrorRecord(type(error).__name__, str(error)))
+
+
+def says(answer: Any) -> Callable[[], Awaitable[Any]]:
+    async def call() -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return call
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def stored(cache: Cache, count: int = 1) -> None:
+    """Wait until `cache` has stored so many answers."""
+    await until(lambda: cache.statistics().stored >= count)
+
+
+async def until_says(cache: Cache, answer: Any, call: Any, name: str = "k", **more: Any) -> None:
+    """Ask until `answer` comes."""
+    async with asyncio.timeout(60):
+        while await cache.get_or_call(name, call, **more) != answer:
+            await asyncio.sleep(0.001)

@@ -1,0 +1,149 @@
+"""Every kind of caller over every store: functions, threads, and instructor's own cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+from openai import OpenAI
+from place_support import PATIENT, Place, stored, until
+from pydantic import BaseModel
+
+import instructor
+from samecall import Cache, Policy
+from samecall.instructor import NativeCache, cached
+from samecall.testing import GatedProvider, StubProvider
+
+
+class Person(BaseModel):
+    name: str
+
+
+class Point(msgspec.Struct):
+    x: float
+
+
+async def test_an_async_function(place: Place) -> None:
+    """One call of forty in two processes; it is refreshed and forgotten for both."""
+    provider = GatedProvider[list[Person]]()
+
+    def made(cache: Cache) -> Any:
+        @cache.memoize(tags=lambda text: [f"of-{text}"])
+        async def find(text: str) -> list[Person]:
+            return await provider(text)
+
+        return find
+
+    here, there = place.cache(), place.cache()
+    one, other = made(here), made(there)
+    asked = [asyncio.ensure_future(one("ada")) for _ in range(20)]
+    await provider.until_waiting(1)
+    asked += [asyncio.ensure_future(other("ada")) for _ in range(20)]
+    await until(lambda: there.statistics().callers_waiting == 20)
+    provider.answer([Person(name="Ada")])
+    answers = await asyncio.gather(*asked)
+    assert answers == [[Person(name="Ada")]] * 40
+    assert len({id(answer) for answer in answers}) == 40
+    assert provider.calls == 1
+    await stored(here)
+    provider.answer([Person(name="Augusta Ada")])
+    await other.refresh("ada")
+    await stored(there)
+    assert (await one("ada"))[0].name == "Augusta Ada"
+    await here.forget_tag("of-ada")
+    assert await other.peek("ada") is None
+    assert provider.calls == 2
+
+
+async def test_an_async_generator(place: Place) -> None:
+    """One stream for two processes, live and afterwards."""
+    called, gate, begun = 0, asyncio.Event(), asyncio.Event()
+
+    def made(cache: Cache) -> Any:
+        @cache.memoize
+        async def points(count: int) -> AsyncIterator[Point]:
+            nonlocal called
+            called += 1
+            for number in range(count):
+                yield Point(float(number))
+                begun.set()
+                await gate.wait()
+
+        return points
+
+    here, there = place.cache(), place.cache()
+    one, other = made(here), made(there)
+
+    async def take(points: Any) -> list[Point]:
+        return [point async for point in points(3)]
+
+    first = asyncio.ensure_future(take(one))
+    await begun.wait()
+    second = asyncio.ensure_future(take(other))
+    await until(lambda: there.statistics().flights == 1)
+    gate.set()
+    expected = [Point(0.0), Point(1.0), Point(2.0)]
+    assert await first == await second == expected
+    await stored(here)
+    assert await take(other) == expected
+    assert called == 1
+
+
+def test_a_synchronous_function(where: object) -> None:
+    """Threads of two processes make one call."""
+    called: list[str] = []
+    namespace = f"threads-{id(where)}"
+
+    def made() -> Any:
+        @Cache(where, namespace=namespace, policy=Policy(op_timeout=PATIENT)).memoize
+        def find(text: str) -> Person:
+            called.append(text)
+            return Person(name=text.title())
+
+        return find
+
+    with ThreadPoolExecutor(20) as pool:
+        for find in (made(), made()):
+            assert set(map(repr, pool.map(find, ["ada"] * 20))) == {"Person(name='Ada')"}
+            find.forget("grace")  # ends what is on its way
+    assert called == ["ada"]
+
+
+def test_a_synchronous_client(where: object) -> None:
+    """Threads that ask at once make one call, and another process's client has the answer."""
+    asked: Any = {
+        "response_model": Person,
+        "messages": [{"role": "user", "content": f"who {id(where)}"}],
+    }
+    with StubProvider.in_thread() as provider:
+        sdk = OpenAI(api_key="no-key", base_url=provider.openai_url)
+        bare = instructor.from_openai(sdk, model="stub-1")
+        policy = Policy(op_timeout=PATIENT)
+        one, other = (cached(bare, Cache(where, policy=policy, l1=None)) for _ in range(2))
+        provider.hold()
+        with ThreadPoolExecutor(20) as pool:
+            tasks = [pool.submit(one.create, **asked) for _ in range(20)]
+            while provider.waiting < 1:
+                pass
+            provider.release()
+            people = [task.result() for task in tasks]
+        assert other.create(**asked) == people[0]
+        assert all(person == people[0] for person in people)
+        assert provider.calls == 1
+
+
+def test_instructors_own_cache(where: object) -> None:
+    """What one process keeps, the other one finds; for as long as it says."""
+    policy = Policy(op_timeout=PATIENT)
+    one, other = (NativeCache(where, policy=policy, l1=None) for _ in range(2))
+    key = f"native-{id(where)}"
+    assert other.get(key) is None
+    one.set(key, '{"name": "Ada"}', ttl=3600)
+    while other.get(key) is None:  # it is stored a moment later
+        pass
+    assert other.get(key) == '{"name": "Ada"}'
+    one.set(f"{key}-2", "never", ttl=0)
+    assert other.get(f"{key}-2") is None

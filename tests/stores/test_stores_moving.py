@@ -1,0 +1,95 @@
+"""Entries out of one store and into another; and many calls ahead of time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from place_support import Place, says, stored
+
+from samecall import Imported, Policy, Seal, Undecodable, Warmed
+from samecall._memory import MemoryStore
+
+SEALS = [None, Seal({"k": b"k" * 32}, "k")]
+
+
+async def filled(place: Place, seal: Seal | None, count: int = 20) -> Any:
+    cache = place.cache(seal=seal)
+    for number in range(count):
+        call = says({"n": number, "text": "word " * number})
+        await cache.get_or_call(f"q{number}", call, tags=(f"t{number % 2}",))
+    await stored(cache, count)
+    return cache
+
+
+async def kept(cache: Any, count: int = 20) -> list[int]:
+    found = [await cache.peek(f"q{number}") for number in range(count)]
+    return [each["n"] for each in found if each is not None]
+
+
+@pytest.mark.parametrize("seal", SEALS, ids=["open", "sealed"])
+async def test_out_of_each_store_and_into_each(
+    place: Place, tmp_path: Path, seal: Seal | None
+) -> None:
+    """Into another namespace of the same store, and through memory back into its own."""
+    file, back = tmp_path / "entries.jsonl", tmp_path / "back.jsonl"
+    source = await filled(place, seal)
+    assert await source.export(file) == 20
+    beside = place.cache(seal=seal, namespace=f"{place.namespace}-2")
+    assert await beside.import_(file, namespace=beside.namespace) == Imported(20, 0)
+    assert await kept(beside) == list(range(20))
+    through = Place(MemoryStore())
+    memory = through.cache(seal=seal, namespace=place.namespace)
+    await memory.import_(file)
+    assert await memory.export(back) == 20
+    await source.clear(reclaim=True)
+    assert await kept(source) == []
+    assert await source.import_(back) == Imported(20, 0)
+    assert await kept(source) == list(range(20))
+    await source.forget_tag("t1")  # tags have moved along
+    assert await kept(source) == list(range(0, 20, 2))
+    await through.close()
+
+
+async def test_damage_in_the_middle_is_named_and_what_stands_before_it_is_stored(
+    place: Place, tmp_path: Path
+) -> None:
+    """And the file can be imported again when it is mended."""
+    file = tmp_path / "entries.jsonl"
+    source = await filled(place, None)
+    await source.export(file)
+    await source.clear(reclaim=True)
+    lines = file.read_text().splitlines()
+    whole = lines[10]
+    lines[10] = json.dumps({**json.loads(whole), "data": "AAAA"})
+    file.write_text("".join(f"{line}\n" for line in lines))
+    with pytest.raises(Undecodable, match=r"^line 11: .*what stands before it is stored"):
+        await source.import_(file)
+    assert len(await kept(source)) == 9
+    lines[10] = whole
+    file.write_text("".join(f"{line}\n" for line in lines))
+    assert await source.import_(file) == Imported(20, 0)
+    assert await kept(source) == list(range(20))
+
+
+async def test_calls_ahead_of_time(place: Place) -> None:
+    """Interrupted by an error of one, begun again: what is there is not called for."""
+    one, other = (place.cache(Policy(error_ttl=0)) for _ in range(2))
+    called: list[str] = []
+
+    def ask(cache: Any, name: str) -> Any:
+        async def call() -> str:
+            called.append(name)
+            if name == "c" and len(called) < 5:
+                raise ValueError(name)
+            return name
+
+        return lambda: cache.get_or_call(name, call)
+
+    done = await one.warm((ask(one, name) for name in "abcd"), concurrency=2)
+    assert (done.calls, done.failed, [str(each) for each in done.errors]) == (4, 1, ["c"])
+    assert one.statistics().stored == 3  # at once: who exports now exports all
+    assert await other.warm(ask(other, name) for name in "abcd") == Warmed(calls=4)
+    assert sorted(called) == ["a", "b", "c", "c", "d"]

@@ -1,0 +1,114 @@
+"""What users write, under both strict type checkers; never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+import instructor
+from samecall import Cache, Key, Policy
+from samecall.instructor import cached, key_of
+
+cache = Cache("memory://", policy=Policy(ttl=60))
+
+
+class User(BaseModel):
+    name: str
+
+
+# --- clients ------------------------------------------------------------------------------------
+
+
+async def of_an_async_client(bare: instructor.AsyncInstructor) -> None:
+    client = cached(bare, cache, policy=Policy(), namespace="n", account="a")
+    assert_type(client, instructor.AsyncInstructor)
+    user = await client.create(response_model=User, messages=[], cache_ttl=60)
+    name: str = user.name
+    both = await client.create_with_completion(messages=[], response_model=User)
+    assert_type(both, tuple[User, Any])
+    assert_type(client.create_partial(User, []), AsyncGenerator[User, None])
+    assert_type(client.create_iterable([], User), AsyncGenerator[User, None])
+    assert_type(key_of(client, response_model=User, messages=[{"content": name}]), Key)
+
+
+def of_a_synchronous_client(bare: instructor.Instructor) -> None:
+    client = cached(bare, cache)
+    assert_type(client, instructor.Instructor)
+    both = client.create_with_completion(messages=[], response_model=User)
+    assert_type(both, tuple[User, Any])
+
+
+# --- functions ----------------------------------------------------------------------------------
+
+
+@cache.memoize
+async def bare(text: str, *, most: int = 3) -> User:
+    return User(name=text[:most])
+
+
+@cache.memoize(ttl=60, version=2, ignore=["trace"], namespace="n")
+async def with_settings(text: str, trace: str = "") -> list[User]:
+    return [User(name=text)]
+
+
+@cache.memoize
+def blocking(text: str) -> User:
+    return User(name=text)
+
+
+def lowered(text: str) -> str:
+    return text.lower()
+
+
+@cache.memoize(key=lowered)
+def blocking_with_settings(text: str) -> int:
+    return len(text)
+
+
+@cache.memoize
+async def items(text: str) -> AsyncIterator[User]:
+    yield User(name=text)
+
+
+@cache.memoize(ttl=60)
+async def generated(text: str) -> AsyncGenerator[int, None]:
+    yield len(text)
+
+
+class Service:
+    @cache.memoize(ignore=["self"])
+    async def ask(self, text: str) -> User:
+        return User(name=text)
+
+    @cache.memoize(ignore=["self"])
+    def ask_blocking(self, text: str) -> User:
+        return User(name=text)
+
+
+async def of_functions(service: Service) -> None:
+    assert_type(await bare("a", most=1), User)
+    assert_type(await bare.refresh("a"), User)
+    assert_type(await bare.peek("a"), User | None)
+    assert_type(bare.key_of("a"), Key)
+    await bare.forget("a", most=1)
+    assert_type(await with_settings("a", trace="b"), list[User])
+    assert_type(blocking("a"), User)
+    assert_type(blocking.peek("a"), User | None)
+    assert_type(blocking_with_settings("a"), int)
+    assert_type(await service.ask("a"), User)
+    assert_type(service.ask.key_of("a"), Key)
+    assert_type(await Service.ask(service, "a"), User)
+    assert_type(service.ask_blocking("a"), User)
+    async for user in items("a"):
+        assert_type(user, User)
+    async for number in generated.refresh("a"):
+        assert_type(number, int)
+
+
+async def mistakes(service: Service) -> None:
+    await bare(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await bare("a", 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    blocking()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await service.ask()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
