@@ -3,12 +3,18 @@
 nox -s tests -- -k lease       arguments after -- go to pytest
 nox -s versions-3.13           the tests on another interpreter, which has to be there
 nox -s mutants                 break each guard of the code; the test named for it must fail
+nox -s mutants -- --sample 24  so many of them by chance; prints the seed of its choice
 nox -s fuzz -- 1000000         feed that many random and mutated inputs to all that decodes
 nox -s simulate -- 100000      that many simulated fleets; see docs/simulation.md
+nox -s upstream                instructor's own cache tests, with our cache in them
 nox -s newest                  all providers on their newest SDKs
+nox -s apart                   providers whose SDKs do not install beside the others
 nox -s model -- --deep         the model of the protocol in larger worlds (minutes; needs spin)
+nox -s docs                    build the docs site strictly into site/
+nox -s bench -- --redis URL    the benchmarks, on a server of yours (default: short sizes)
 nox -s dist                    build sdist and wheel and test the wheel alone
-nox -s chaos -- 300000         so many cancels (20,000 without a number), and every other fault
+nox -s chaos -- 300000         so many cancels (20,000 without a number), and every other fault;
+                               -- 5000 --loads without the tests that `nox -s tests` runs as well
 """
 
 import re
@@ -20,7 +26,7 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "tests", "integration", "lowest"]
+nox.options.sessions = ["lint", "types", "tests", "integration", "lowest", "upstream"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
@@ -61,7 +67,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Both strict type checkers over the package and over what a user of it would write."""
-    session.install("-e", PACKAGE, *group("types"), *group("test"))
+    session.install(
+        "-e", PACKAGE, *group("types"), *group("test"), "openai"
+    )  # its types show through
     session.run("mypy")
     session.run("pyright")
     if Path("tests/typing").is_dir():
@@ -72,7 +80,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit and multi-process tests on newest dependencies."""
-    session.install(PACKAGE, *group("test"), *group("sdks"))
+    session.install(PACKAGE, *group("test"), *group("sdks"), *group("examples"))
     session.run("pytest", "tests", *session.posargs)
 
 
@@ -83,27 +91,51 @@ def integration(session: nox.Session) -> None:
     session.run("pytest", "integration", *session.posargs)
 
 
-LOWEST = (
-    "tests/core",
-    "tests/redis",
-    *(f"tests/test_{room}.py" for room in ("entry", "key", "memory", "memory_contract")),
-    "tests/test_schema_digest.py",
+# What the lowest run leaves to `nox -s tests`: loads and faults on many processes, simulated and
+# modelled worlds, and what only reads the source ask nothing more of a package than the rest does;
+# the examples bring packages of their own. Of the demo's runs one will do.
+NOT_LOWEST = (
+    *("chaos", "examples", "model", "multiprocess", "proofs", "simulation", "upstream"),
+    *("test_architecture.py", "test_guarantees.py", "test_workflows.py"),
 )
+_DEMO = "test_json_says_that_every_prompt_was_paid_for_once"  # one of its file is enough
+LOWEST = ("tests", "-k", f"(not test_demo or {_DEMO}) and not howto-fastapi")
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """The core, the stores and the key on the lowest versions that pyproject.toml declares."""
+    """The unit tests on the lowest versions that pyproject.toml declares, core and extras.
+
+    The SDKs, which have no floor here, are the newest that these versions go with.
+    """
     constraints = Path(session.create_tmp(), "floors.txt")
     constraints.write_text("\n".join(floors()) + "\n")
     session.install("-c", str(constraints), PACKAGE, *group("test"), *group("sdks"))
-    session.run("pytest", *(session.posargs or LOWEST))
+    without = [f"--ignore=tests/{each}" for each in NOT_LOWEST]
+    session.run("pytest", *(session.posargs or (*LOWEST, *without)))
+
+
+@nox.session
+def upstream(session: nox.Session) -> None:
+    """Instructor's own offline cache tests, out of its sdist, with `NativeCache` in them."""
+    session.install(
+        PACKAGE, *group("test"), "pip", "diskcache", "openai", "jsonref", "python-dotenv"
+    )
+    asked = "from importlib.metadata import version as v; print(v('instructor'))"
+    version = str(session.run("python", "-c", asked, silent=True)).strip()
+    there = Path(session.create_tmp(), "sdist").resolve()
+    shutil.rmtree(there, ignore_errors=True)
+    fetch = ("download", "-q", "--no-deps", "--no-binary", "instructor", "-d", str(there))
+    session.run("python", "-m", "pip", *fetch, f"instructor=={version}")
+    (sdist,) = there.glob("*.tar.gz")
+    shutil.unpack_archive(sdist, there, filter="data")
+    session.run("python", "tests/upstream/run.py", str(there / f"instructor-{version}"))
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"], default=False)
 def versions(session: nox.Session) -> None:
     """The unit tests on a named interpreter: nox -s versions-3.13."""
-    session.install(PACKAGE, *group("test"), *group("sdks"))
+    session.install(PACKAGE, *group("test"), *group("sdks"), *group("examples"))
     session.run("pytest", "tests", *session.posargs)
 
 
@@ -138,19 +170,34 @@ def newest(session: nox.Session, sdks: str) -> None:
     session.run("pytest", "tests/providers", "-k", chosen, *session.posargs, env=env)
 
 
+APART = {"bounds": ("apart", "bounds"), "newest": ("apart-newest", "newest")}
+APART["gemini"] = ("apart-gemini", "bounds")
+APART["gemini-newest"] = ("apart-gemini", "newest")
+
+
+@nox.session(default=False)
+@nox.parametrize("sdks", list(APART))
+def apart(session: nox.Session, sdks: str) -> None:
+    """Gemini's old SDK, Vertex AI's and xAI's, which go with no others: docs/providers.md."""
+    name, column = APART[sdks]
+    session.install(PACKAGE, *group("test"), *group(name))
+    env = {"SAMECALL_SDKS": column}
+    session.run("pytest", "tests/providers/test_apart.py", *session.posargs, env=env)
+
+
 @nox.session(default=False)
 def dist(session: nox.Session) -> None:
     """Build sdist and wheel, and run the tests on the wheel with no source in sight."""
-    session.install("build", *group("test"), *group("sdks"))
+    session.install("build", *group("test"), *group("sdks"), *group("examples"))
     out = Path(session.create_tmp(), "dist")
     shutil.rmtree(out, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(out))
     (wheel,) = out.glob("*.whl")
     away = Path(session.create_tmp(), "away")
     shutil.rmtree(away, ignore_errors=True)
-    for part in ("tests", "docs"):
+    for part in ("tests", "docs", ".github"):
         shutil.copytree(part, away / part)
-    for part in ("pyproject.toml", "README.md"):
+    for part in ("pyproject.toml", "README.md", "CONTRIBUTING.md", "noxfile.py", "mkdocs.yml"):
         shutil.copy(part, away)
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):
@@ -158,15 +205,35 @@ def dist(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Every claim of docs/benchmarks.md beside its peers and floors; rewrites that page."""
+    session.install(PACKAGE, *group("bench"))
+    session.run("python", "bench/all.py", *(session.posargs or ["--short"]))
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The docs site, where a broken link or a name that is not there is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("zensical", "build", "--clean", "--strict", *session.posargs)
+
+
+@nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """Faults on real servers and processes: cancels, trouble in Redis, leaders that die."""
-    cancels = int(session.posargs[0]) if session.posargs else 20_000
-    length = max(1, cancels // 20_000)
+    rest = [each for each in session.posargs if each != "--loads"]
+    cancels = int(rest[0]) if rest else 20_000
+    times = str(max(1, 3 * cancels // 20_000))
     session.install(PACKAGE, *group("test"))
-    session.run("pytest", "tests/chaos", "-q")
-    session.run("python", "bench/cancels.py", str(cancels), *session.posargs[1:])
-    session.run("python", "bench/trouble.py", str(3 * length))
-    session.run("python", "bench/deaths.py", str(3 * length))
+    if "--loads" not in session.posargs:
+        session.run("pytest", "tests/chaos", "-q")
+    session.run("python", "bench/cancels.py", str(cancels), *rest[1:])
+    session.run("python", "bench/cancels.py", str(max(1, cancels // 4)), "cluster")
+    session.run("python", "bench/trouble.py", times)
+    if "--loads" not in session.posargs:
+        session.run("python", "bench/trouble.py", times, "cluster")
+        session.run("python", "bench/shared_errors.py", times)
+    session.run("python", "bench/deaths.py", times)
 
 
 @nox.session(default=False, venv_backend="none")

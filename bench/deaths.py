@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,16 @@ from samecall.testing.crew import Crew, Line
 from samecall.testing.servers import LocalServer
 from takeover import until
 
-__all__ = ["BETWEEN", "WANTED", "Kill", "Zombie", "kill", "zombies"]
+__all__ = ["BETWEEN", "WANTED", "Kill", "Place", "Zombie", "kill", "zombies"]
 
 LEASE = 0.3
+_ZOMBIES_LEASE = 1.0  # what the others hold meanwhile must not end because the machine is busy
+Place = tuple[str, list[str]]
 
 
 async def member(line: Line, setup: Any) -> None:
     """A cache whose calls are told ("calling") and answered by an order (["answer", text])."""
-    cache = Cache(setup["url"], l1=None, policy=Policy(lease=LEASE, op_timeout=5))
+    cache = Cache(setup["url"], l1=None, policy=Policy(lease=setup["lease"], op_timeout=5))
     orders: asyncio.Queue[str] = asyncio.Queue()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -66,9 +68,9 @@ async def member(line: Line, setup: Any) -> None:
 class _Members:
     """The crew, and what each of its members has said."""
 
-    def __init__(self, crew: Crew, raw: redis.Redis) -> None:
+    def __init__(self, crew: Crew, raws: list[redis.Redis]) -> None:
         self.crew = crew
-        self.raw = raw
+        self.raws = raws
         self.said: list[list[Any]] = [[] for _ in crew.pids]
 
     def hear(self, at: int, kind: str) -> Any:
@@ -96,19 +98,23 @@ class _Members:
         return self.hear(at, "stored")
 
     def leases(self) -> int:
-        return len(self.raw.keys("default:l:*"))
+        return sum(len(raw.keys("default:l:*")) for raw in self.raws)
 
     def lease_has_ended(self) -> None:
         until(lambda: not self.leases())
 
 
 @contextmanager
-def _members(size: int) -> Iterator[_Members]:
-    with LocalServer() as server, Crew(member, [{"url": server.url}] * size) as crew:
-        raw = redis.Redis.from_url(server.url)
+def _members(size: int, place: Place | None, lease: float = LEASE) -> Iterator[_Members]:
+    with ExitStack() as stack:
+        if place is None:
+            url = stack.enter_context(LocalServer()).url
+            place = url, [url]
+        url, servers = place
+        crew = stack.enter_context(Crew(member, [{"url": url, "lease": lease}] * size))
+        raws = [stack.enter_context(redis.Redis.from_url(each)) for each in servers]
         crew.gather("ready", LIMIT)
-        yield _Members(crew, raw)
-        raw.close()
+        yield _Members(crew, raws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +135,12 @@ WANTED = {
 BETWEEN = tuple(WANTED)
 
 
-def zombies() -> Iterator[tuple[str, Zombie]]:
-    """Stop a leader, let each of `BETWEEN` come, let it commit, and ask what is there."""
-    with _members(3) as members:
+def zombies(place: Place | None = None) -> Iterator[tuple[str, Zombie]]:
+    """Stop a leader, let each of `BETWEEN` come, let it commit, and ask what is there.
+
+    place: where it happens, a URL and those of the servers behind it; else a server of its own.
+    """
+    with _members(3, place, _ZOMBIES_LEASE) as members:
         for between in BETWEEN:
             yield between, _zombie(members, between)
 
@@ -143,7 +152,7 @@ def _zombie(members: _Members, key: str) -> Zombie:
     members.hear(0, "calling")
     os.kill(crew.pids[0], signal.SIGSTOP)
     members.lease_has_ended()
-    time.sleep(2 * LEASE)  # three leases in all
+    time.sleep(2 * _ZOMBIES_LEASE)  # three leases in all
     if key in {"lease", "value"}:
         crew.tell(["ask", key], 1)
         members.hear(1, "calling")
@@ -176,9 +185,9 @@ class Kill:
     leases: int
 
 
-def kill(after: float, *, followers: int = 2) -> Kill:
+def kill(after: float, *, followers: int = 2, place: Place | None = None) -> Kill:
     """SIGKILL the leader so many seconds after it was asked; the others were asked with it."""
-    with _members(1 + followers) as members:
+    with _members(1 + followers, place) as members:
         crew = members.crew
         for at in range(1 + followers):
             crew.tell(["answer", f"of {at}"], at)

@@ -1,10 +1,14 @@
 """Trouble: what each kind of it in Redis costs a call, and how soon Redis is used again.
 
     python bench/trouble.py [waves] [name of a fault ...]
+    python bench/trouble.py [waves] cluster [name of a fault ...]
 
 Two processes' caches ask the same keys at the same moment, through a proxy, before, during and
 after each fault. "added" is what a call took beyond the provider's own time; "back" is the time
 from the fault's end until an answer that one cache stored reaches the other through Redis.
+
+On a cluster one primary is in trouble, and the way to it leads through the proxy. The same keys are
+asked there, and as many on the other two ("elsewhere"), which promise one call for each of them.
 """
 
 from __future__ import annotations
@@ -14,12 +18,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from replica import percentile
@@ -27,20 +32,34 @@ from samecall import Cache, Policy
 from samecall._key import key_from
 from samecall._ports import BreakerChanged, StoreFaulted
 from samecall._redis import names
-from samecall.testing import FaultProxy, LocalServer
+from samecall._redis.topology import read_slots, slot_of
+from samecall.testing import FaultProxy, LocalCluster, LocalServer
+from samecall.testing.clusters import Member
 
-__all__ = ["FAULTS", "Fault", "Trouble", "trouble"]
+__all__ = ["CLUSTER_FAULTS", "FAULTS", "Fault", "Trouble", "trouble", "trouble_on_a_cluster"]
 
 LATENCY = 0.02
-_LOGIN = "app:secret"
+_USER, _PASSWORD = "app", "secret"
 
 
 @dataclass(slots=True)
 class Place:
-    """The server, the way to it, and a client past the proxy."""
+    """The server that gets into trouble, the way to it, and a client past the proxy."""
 
     proxy: FaultProxy
     raw: Redis
+    cluster: LocalCluster | None = None
+    node: Member | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where it happens: the place, what a cache is opened from, and keys there and elsewhere."""
+
+    place: Place
+    source: Callable[[], object]
+    keys: Callable[[int], list[str]]
+    elsewhere: Callable[[int], list[str]] = lambda _: []
 
 
 async def _nothing(place: Place) -> None:
@@ -87,7 +106,7 @@ def _command(begin: str, end: str, **more: Any) -> Fault:
 
 
 def _acl(rules: str, **more: Any) -> Fault:
-    return _command(f"ACL SETUSER app {rules}", "ACL SETUSER app +@all", **more)
+    return _command(f"ACL SETUSER {_USER} {rules}", f"ACL SETUSER {_USER} +@all", **more)
 
 
 def _loop(seconds: float, *words: str) -> Fault:
@@ -106,8 +125,9 @@ async def _evict(place: Place) -> None:
             await place.raw.unlink(*found)
 
 
-_ROTATED = "ACL SETUSER app resetpass >other ; CLIENT KILL USER app"
-_RESTORED = "ACL SETUSER app resetpass >secret"
+_LOGIN = ("ACL", "SETUSER", _USER, "reset", "on", f">{_PASSWORD}", "~*", "&*", "+@all")
+_ROTATED = f"ACL SETUSER {_USER} resetpass >other ; CLIENT KILL USER {_USER}"
+_RESTORED = f"ACL SETUSER {_USER} resetpass >{_PASSWORD}"
 
 FAULTS: dict[str, Fault] = {
     "healthy": Fault(once=True),
@@ -139,11 +159,38 @@ FAULTS: dict[str, Fault] = {
     ),
     "CLIENT KILL pubsub every 100 ms": _loop(0.1, "CLIENT", "KILL", "TYPE", "pubsub"),
     "CLIENT KILL all every 20 ms": Fault(
-        every=(0.02, lambda place: place.raw.execute_command("CLIENT", "KILL", "USER", "app")),
+        every=(0.02, lambda place: place.raw.execute_command("CLIENT", "KILL", "USER", _USER)),
         told=None,
         breaks=None,
     ),
     "SCRIPT FLUSH every 5 ms": _loop(0.005, "SCRIPT", "FLUSH"),
+}
+
+
+def _holder(cluster: LocalCluster) -> Member:
+    """The primary that holds the namespace's generation, which every call has to know."""
+    return cluster.owner(slot_of(names.generation("default", "").encode()))
+
+
+async def _demote(place: Place) -> None:
+    """Another node takes over; done to the one that then leads, everything is as before."""
+    assert place.cluster is not None
+    assert place.node is not None
+    cluster, node = place.cluster, place.node
+    if _holder(cluster) is node:
+        await asyncio.to_thread(cluster.failover, node)
+    else:
+        await asyncio.to_thread(cluster.say, node, "CLUSTER", "FAILOVER")
+    while not await asyncio.to_thread(cluster.sound):
+        await asyncio.sleep(0.01)
+
+
+# On a cluster a node in trouble is not the store: no breaker opens, whatever `breaks` says.
+CLUSTER_FAULTS: dict[str, Fault] = {
+    **FAULTS,
+    "read-only replica": Fault(_demote, _demote, once=True, told=None),
+    "SUBSCRIBE forbidden": _acl("-ssubscribe", told=True, once=True),
+    "PUBLISH forbidden": _acl("-spublish", once=True),
 }
 
 
@@ -159,6 +206,8 @@ class Trouble:
     keys: int = 0
     provider_calls: int = 0
     most_per_key: int = 0
+    elsewhere: list[float] = field(default_factory=list)
+    most_elsewhere: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     opened: int = 0
     back: float = 0.0
@@ -179,10 +228,10 @@ class _Ears:
 class _Pair:
     """Two caches, as of two processes, and the provider behind them."""
 
-    def __init__(self, url: str, found: Trouble, op_timeout: float) -> None:
+    def __init__(self, source: Callable[[], Any], found: Trouble, op_timeout: float) -> None:
         self.ears = _Ears()
         policy = Policy(op_timeout=op_timeout)
-        self.caches = [Cache(url, policy=policy, observers=[self.ears]) for _ in range(2)]
+        self.caches = [Cache(source(), policy=policy, observers=[self.ears]) for _ in range(2)]
         self.found = found
         self.calls: Counter[str] = Counter()
         self.gate = asyncio.Event()
@@ -219,37 +268,91 @@ async def trouble(
     name: str, server: LocalServer, *, waves: int = 3, keys: int = 20, op_timeout: float = 0.2
 ) -> Trouble:
     """Calls before, in the air at the beginning of, during and after one fault."""
-    found, fault = Trouble(name), FAULTS[name]
     raw = Redis.from_url(server.url, protocol=2)
-    await raw.execute_command(
-        "ACL", "SETUSER", "app", "reset", "on", ">secret", "~*", "&*", "+@all"
-    )
-    url = server.url.replace("redis://", f"redis://{_LOGIN}@")
-    async with FaultProxy(url) as proxy:
-        place, pair = Place(proxy, raw), _Pair(proxy.url, found, op_timeout)
-        for _ in range(waves + 1):
-            await pair.wave(_keys(keys), found.baseline)
-        found.baseline = sorted(found.baseline[2 * keys :])  # the first wave connects
-        pair.calls.clear()
-        await _in_the_air(pair, _keys(keys), lambda: fault.begin(place))
-        try:
-            async with _again_and_again(fault, place):
-                for _ in range(waves):
-                    asked = _keys(keys)
-                    if fault.spoil is not None:
-                        for key in asked:
-                            await fault.spoil(place, _names(key))
-                    await pair.wave(asked, found.added)
-        finally:
-            await fault.end(place)
-        found.added.sort()
-        found.keys, found.provider_calls = len(pair.calls), pair.calls.total()
-        found.most_per_key = max(pair.calls.values())
-        found.back = await _used_again(pair)
-        for cache in pair.caches:
-            await cache.aclose()
-        found.faults, found.opened = pair.ears.faults, pair.ears.opened
-    await raw.aclose()
+    await raw.execute_command(*_LOGIN)
+    url = server.url.replace("redis://", f"redis://{_USER}:{_PASSWORD}@")
+    async with raw, FaultProxy(url) as proxy:
+        ground = Ground(Place(proxy, raw), lambda: proxy.url, _keys)
+        return await _troubled(Trouble(name), FAULTS[name], ground, waves, keys, op_timeout)
+
+
+async def trouble_on_a_cluster(
+    name: str, cluster: LocalCluster, *, waves: int = 3, keys: int = 20, op_timeout: float = 0.2
+) -> Trouble:
+    """The same where one primary is in trouble, with as many keys on the others."""
+    for each in cluster.nodes:
+        cluster.say(each, *_LOGIN)
+    node = _holder(cluster)
+    ranges = [
+        range(first, last + 1)
+        for first, last, (_, port) in read_slots(cluster.say(node, "CLUSTER", "SLOTS"), "127.0.0.1")
+        if port == node.port
+    ]
+
+    def keys_of(count: int, *, inside: bool) -> list[str]:
+        found: list[str] = []
+        while len(found) < count:
+            (key,) = _keys(1)
+            slot = slot_of(key_from(key, "default", None).hex.encode())
+            if any(slot in each for each in ranges) is inside:
+                found.append(key)
+        return found
+
+    raw = Redis(port=node.port, protocol=2)
+    async with raw, FaultProxy(f"redis://127.0.0.1:{node.port}") as proxy:
+        way = {node.port: proxy.port}
+
+        def source() -> RedisCluster:
+            return RedisCluster(
+                host="127.0.0.1",
+                port=cluster.nodes[0].port,
+                username=_USER,
+                password=_PASSWORD,
+                address_remap=lambda at: (at[0], way.get(at[1], at[1])),
+            )
+
+        ground = Ground(
+            Place(proxy, raw, cluster, node),
+            source,
+            partial(keys_of, inside=True),
+            partial(keys_of, inside=False),
+        )
+        fault = CLUSTER_FAULTS[name]
+        return await _troubled(Trouble(name), fault, ground, waves, keys, op_timeout)
+
+
+async def _troubled(
+    found: Trouble, fault: Fault, ground: Ground, waves: int, keys: int, op_timeout: float
+) -> Trouble:
+    place, pair = ground.place, _Pair(ground.source, found, op_timeout)
+    for _ in range(waves + 1):
+        await pair.wave(ground.keys(keys) + ground.elsewhere(keys), found.baseline)
+    found.baseline = sorted(found.baseline[2 * keys :])  # the first wave connects
+    pair.calls.clear()
+    inside, outside = ground.keys(keys), ground.elsewhere(keys)
+    await _in_the_air(pair, inside + outside, lambda: fault.begin(place))
+    try:
+        async with _again_and_again(fault, place):
+            for _ in range(waves):
+                asked, apart = ground.keys(keys), ground.elsewhere(keys)
+                if fault.spoil is not None:
+                    for key in asked:
+                        await fault.spoil(place, _names(key))
+                await asyncio.gather(
+                    pair.wave(asked, found.added), pair.wave(apart, found.elsewhere)
+                )
+                inside, outside = inside + asked, outside + apart
+    finally:
+        await fault.end(place)
+    found.added.sort()
+    found.elsewhere.sort()
+    calls = [pair.calls[key] for key in inside]
+    found.keys, found.provider_calls, found.most_per_key = len(calls), sum(calls), max(calls)
+    found.most_elsewhere = max((pair.calls[key] for key in outside), default=0)
+    found.back = await _used_again(pair, ground)
+    for cache in pair.caches:
+        await cache.aclose()
+    found.faults, found.opened = pair.ears.faults, pair.ears.opened
     return found
 
 
@@ -296,11 +399,11 @@ async def _again_and_again(fault: Fault, place: Place) -> AsyncGenerator[None]:
         await task
 
 
-async def _used_again(pair: _Pair) -> float:
+async def _used_again(pair: _Pair, ground: Ground) -> float:
     began = time.monotonic()
     one, two = pair.caches
     while time.monotonic() < began + 60:
-        (key,) = _keys(1)
+        (key,) = ground.keys(1)
         ignored: list[float] = []
         stored = one.statistics().stored
         await pair.ask(key, one, ignored)
@@ -318,32 +421,45 @@ async def _used_again(pair: _Pair) -> float:
 def main() -> None:
     """Print the table; exit code 1 if a call went wrong, cost too much or Redis stayed unused."""
     waves = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    wanted = sys.argv[2:] or list(FAULTS)
+    wanted = sys.argv[2:]
     print(
         "| fault | calls | wrong | healthy p50 | p99 | added p50 | p99 | most | keys | paid ",
         end="",
     )
-    print("| faults counted | breaker opened | back after |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-    failed = False
-    with LocalServer() as server:
-        for name in wanted:
-            got, fault = asyncio.run(trouble(name, server, waves=waves)), FAULTS[name]
-            failed |= bool(got.wrong) or got.back > 2.0 or (fault.once and got.most_per_key > 1)
-            times = [
-                percentile(part, at) for part in (got.baseline, got.added) for at in (0.5, 0.99)
-            ]
-            cells = [f"{1000 * each:.0f} ms" for each in (*times, got.added[-1])]
-            print(
-                f"| {name} | {got.asked} | {len(got.wrong)} | {' | '.join(cells)} | {got.keys} "
-                f"| {got.provider_calls} | {got.faults.total()} | {got.opened} "
-                f"| {got.back:.2f} s |",
-                *got.wrong[:2],
-                flush=True,
-            )
-            if os.environ.get("VERBOSE"):
-                print(got.faults.most_common(5))
-    sys.exit(1 if failed else 0)
+    if wanted[:1] == ["cluster"]:
+        print("| faults counted | breaker opened | back after | elsewhere p50 | p99 | paid twice |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+        with LocalCluster(node_timeout=15) as cluster:
+            run = partial(trouble_on_a_cluster, cluster=cluster, waves=waves)
+            failed = [_row(run, name, CLUSTER_FAULTS) for name in wanted[1:] or CLUSTER_FAULTS]
+    else:
+        print("| faults counted | breaker opened | back after |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+        with LocalServer() as server:
+            run = partial(trouble, server=server, waves=waves)
+            failed = [_row(run, name, FAULTS) for name in wanted or FAULTS]
+    sys.exit(1 if any(failed) else 0)
+
+
+def _row(
+    run: Callable[[str], Coroutine[Any, Any, Trouble]], name: str, faults: dict[str, Fault]
+) -> bool:
+    """One line of the table; whether something was wrong."""
+    got, fault = asyncio.run(run(name)), faults[name]
+    times = [percentile(part, at) for part in (got.baseline, got.added) for at in (0.5, 0.99)]
+    cells = [f"{1000 * each:.0f} ms" for each in (*times, got.added[-1])]
+    line = (
+        f"| {name} | {got.asked} | {len(got.wrong)} | {' | '.join(cells)} | {got.keys} "
+        f"| {got.provider_calls} | {got.faults.total()} | {got.opened} | {got.back:.2f} s |"
+    )
+    if got.elsewhere:
+        beside = [f"{1000 * percentile(got.elsewhere, at):.0f} ms" for at in (0.5, 0.99)]
+        line += f" {' | '.join(beside)} | {got.most_elsewhere - 1} |"
+    print(line, *got.wrong[:2], flush=True)
+    if os.environ.get("VERBOSE"):
+        print(got.faults.most_common(5))
+    paid_twice = (fault.once and got.most_per_key > 1) or got.most_elsewhere > 1
+    return bool(got.wrong) or got.back > 2.0 or paid_twice
 
 
 if __name__ == "__main__":

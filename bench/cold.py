@@ -1,0 +1,182 @@
+"""Cold callers of one key in several processes: one provider call, and what waiting costs.
+
+    python bench/cold.py [--redis URL] [--short] [--json FILE] [--rounds N] [--callers N]
+
+"Extra" is a caller's return minus the moment when the first provider call returned, on the clock
+that the processes of one machine share. Commands are what the server counted (INFO commandstats);
+for samecall those that it sends, with what its scripts run inside the server beside them. CPU is
+that of the client processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import cashews
+from redis.asyncio import Redis
+from rich.progress import track
+
+import redis
+from common import Row, arguments, percentile, redis_url, report
+from reads import LiteLLM
+from samecall import Cache
+from samecall.testing.crew import Crew, Line
+
+__all__ = ["Load", "measure", "work"]
+
+PROCESSES = 4
+# What samecall's client sends; every other command is run by a script, inside the server.
+SENT = {"eval", "evalsha", "subscribe", "unsubscribe", "ping", "client|id", "client|tracking"}
+TTL = 600
+
+
+class Load:
+    """What one way cost, over all rounds."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.extras: list[float] = []
+        self.remote_first: list[float] = []
+        self.commands: list[int] = []
+        self.inside: list[int] = []
+        self.connections: list[int] = []
+        self.cpu: list[float] = []
+
+
+async def work(line: Line, setup: list[Any]) -> None:
+    """One process: each round asks one key so many times at once."""
+    way, url, callers, latency = setup
+    async with Redis.from_url(url) as counter, Cache(url, namespace="bench-cold") as cache:
+        other = cashews.Cache()
+        other.setup(url)
+        litellm = LiteLLM(url) if way == "LiteLLM" else None
+        ends: list[float] = []
+
+        async def pay() -> str:
+            await counter.incr("bench-cold:calls")
+            await asyncio.sleep(latency)
+            ends.append(time.monotonic())
+            return "answer"
+
+        async def ask(key: str) -> None:
+            if way == "samecall":
+                await cache.get_or_call(key, pay)
+            elif way == "cashews":
+                await other(ttl=TTL, key=key, lock=True)(pay)()
+            elif litellm is not None:
+                await litellm(key, pay)
+            else:
+                await _by_hand(counter, key, pay)
+            returned.append(time.monotonic())
+
+        await cache.get_or_call(f"warm {way} {id(line)}", _warm)
+        line.tell(("ready", None))
+        while (key := await line.hear()) != "end":
+            returned: list[float] = []
+            ends.clear()
+            began = time.process_time()
+            await asyncio.gather(*(ask(key) for _ in range(callers)))
+            line.tell(("round", [ends[:], returned, time.process_time() - began]))
+        await other.close()
+        if litellm is not None:
+            await litellm.aclose()
+
+
+async def _warm() -> str:
+    return "warm"
+
+
+async def _by_hand(client: Redis, key: str, pay: Any) -> Any:
+    # as it is written by hand: look, lock, look again
+    found = await client.get(key)
+    if found is None:
+        async with client.lock(f"{key}:lock", timeout=60):
+            found = await client.get(key)
+            if found is None:
+                found = await pay()
+                await client.set(key, found, ex=TTL)
+    return found
+
+
+def measure(url: str, way: str, callers: int, latency: float, rounds: int) -> Load:
+    """So many rounds of one way."""
+    load = Load()
+    watch = redis.Redis.from_url(url)
+    with Crew(work, [[way, url, callers // PROCESSES, latency]] * PROCESSES) as crew:
+        crew.gather("ready", 60)
+        for number in track(range(rounds), f"{callers} callers, {way}"):
+            watch.delete("bench-cold:calls")
+            watch.config_resetstat()
+            crew.tell(f"bench-cold:{way}:{time.time()}:{number}")
+            parts = crew.gather("round", 120)
+            first = min(end for ends, _, _ in parts for end in ends)
+            load.calls.append(int(watch.get("bench-cold:calls") or 0))
+            load.extras += [moment - first for _, moments, _ in parts for moment in moments]
+            others = [min(moments) - first for ends, moments, _ in parts if not ends]
+            load.remote_first += others
+            load.cpu.append(sum(cpu for _, _, cpu in parts))
+            stats = watch.info("commandstats")
+            own = {"config|resetstat", "info", "incrby", "get", "delete"}
+            counted = {k.removeprefix("cmdstat_"): v["calls"] for k, v in stats.items()}
+            every = sum(calls for name, calls in counted.items() if name not in own)
+            sent = sum(calls for name, calls in counted.items() if name in SENT)
+            load.commands.append(sent if way == "samecall" else every)
+            load.inside.append(every - sent)
+            load.connections.append(watch.info("clients")["connected_clients"])
+        crew.tell("end")
+    watch.close()
+    return load
+
+
+def rows_of(url: str, callers: int, rounds: int) -> list[Row]:
+    """The rows of 100 callers with their peers, and of 1,000."""
+    latency = 2.0
+    ours = measure(url, "samecall", callers, latency, rounds)
+    few = max(1, rounds // 4)
+    ways = ("cashews", "redis-py Lock", "LiteLLM")
+    peers = {way: measure(url, way, callers, latency, few) for way in ways}
+    many = measure(url, "samecall", 10 * callers, latency, few)
+
+    def ms(load: Load, share: float) -> float:
+        return 1000 * percentile(load.extras, share)
+
+    def told(one: Any) -> str:
+        return ", ".join(f"{name} {one(load):,.4g}" for name, load in peers.items())
+
+    p50, p99, worst = ms(ours, 0.5), ms(ours, 0.99), ms(many, 0.99)
+    commands = percentile(ours.commands, 0.5)
+    cpu = percentile(ours.cpu, 0.5)
+    wake50, wake99 = (1000 * percentile(ours.remote_first, share) for share in (0.5, 0.99))
+    once = all(calls == 1 for calls in (*ours.calls, *many.calls))
+    name = f"{callers} cold callers"
+    return [
+        Row(f"{name}: provider calls a round", max(ours.calls), "", "1", once,
+            told(lambda p: max(p.calls))),
+        Row(f"{name}: extra p50", p50, "ms", "at most 5", p50 <= 5, told(lambda p: ms(p, 0.5))),
+        Row(f"{name}: extra p99", p99, "ms", "at most 12", p99 <= 12, told(lambda p: ms(p, 0.99))),
+        Row(f"{name}: Redis commands", commands, "", "at most 60", commands <= 60,
+            told(lambda p: percentile(p.commands, 0.5)),
+            f"{percentile(ours.inside, 0.5)} more inside scripts"),
+        Row(f"{name}: client CPU", cpu, "s", "at most 0.1", cpu <= 0.1,
+            told(lambda p: percentile(p.cpu, 0.5))),
+        Row("wake: provider's end to first answer elsewhere, p50", wake50, "ms", "at most 1.5",
+            wake50 <= 1.5),
+        Row("wake: the same, p99", wake99, "ms", "at most 5", wake99 <= 5),
+        Row(f"{10 * callers} cold callers: extra p99", worst, "ms", "at most 40", worst <= 40),
+        Row(f"{10 * callers} cold callers: connections", max(many.connections), "",
+            f"as with {callers}", max(many.connections) <= max(ours.connections)),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Print the rows."""
+    told = arguments(__doc__, rounds=(20, 3), callers=(100, 100))
+    with redis_url(told.redis) as url:
+        rows = rows_of(url, told.callers, told.rounds)
+    report(rows, told.json)
+
+
+if __name__ == "__main__":
+    main()
