@@ -169,7 +169,7 @@ def check_whole(tree: Tree, guards: list[Guard]) -> None:
         raise SystemExit(f"the tests would not run on the copy, but on {where.strip()!r}")
     tests = list(dict.fromkeys(guard.test for guard in guards))
     began = time.monotonic()
-    code, output = tree.test(*tests, longest=600)
+    code, output = tree.test(*tests, longest=120 + 15 * len(tests))
     if code != PASSED:
         print(output)
         raise SystemExit("with every guard in its place, a named test does not pass")
