@@ -26,6 +26,9 @@ from pathlib import Path
 import nox
 from nox.command import CommandFailed
 
+# Without it, where it is set, every process that a test starts compiles all SDKs anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = True
