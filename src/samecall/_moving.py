@@ -146,6 +146,7 @@ async def _put(
         entry = room.envelopes.read(Key(digest, header.namespace), line.data, left=left, now=now)
     except Undecodable as error:
         raise _damaged(number, str(error)) from None
+    left = min(left, entry.kept_for)  # nothing becomes younger than new on the way
     key = Key(digest, header.namespace if space is None else space)
     generations = await room.generations.now(key.namespace, entry.tags, policy)
     if not generations:
@@ -153,6 +154,7 @@ async def _put(
     # a stamp of its own: what is moved is another generation of the entry than what may be there
     entry = msgspec.structs.replace(entry, stamp=new_stamp(), generations=generations)
     _, data = room.envelopes.seal(key, entry, policy.compress_over)
+    await room.generations.outlast(key.namespace, entry, left, policy.op_timeout)
     return room.store.put(key, data, left, policy.op_timeout)
 
 
