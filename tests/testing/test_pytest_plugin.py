@@ -50,6 +50,8 @@ class TestClass:
 """
 
 WORKER = """
+from types import SimpleNamespace
+
 import pytest
 
 from samecall.testing import pytest_plugin
@@ -57,15 +59,12 @@ from samecall.testing import pytest_plugin
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    # as pytest-xdist does it: the controller's run began long ago
     config.workerinput = {}
-
-    class Node:
-        workerinput = config.workerinput
-
-        class config:
-            stash = {pytest_plugin._BEGAN: 1.0}
-
-    pytest_plugin.pytest_configure_node(Node)
+    controller = SimpleNamespace(stash={pytest_plugin._BEGAN: 1.0})
+    pytest_plugin.pytest_configure_node(
+        SimpleNamespace(config=controller, workerinput=config.workerinput)
+    )
 """
 
 
@@ -158,5 +157,6 @@ def test_rewrite_by_several_workers_is_one_run(
     """A worker that comes to a shared cassette after another one has rewritten it adds to it."""
     run(pytester, monkeypatch, "-k", "marked", "--samecall-record", pays=True)
     (files / "conftest.py").write_text(WORKER)
-    run(pytester, monkeypatch, "-k", "marked_too", "--samecall-rewrite", pays=True)
+    rewritten = run(pytester, monkeypatch, "-k", "marked_too", "--samecall-rewrite", pays=True)
+    rewritten.assert_outcomes(passed=1)
     assert len((files / "shared.jsonl").read_text().splitlines()) == 3
