@@ -12,42 +12,56 @@ __all__ = ["chat_cut", "chat_joined"]
 Json = dict[str, Any]
 
 
-def chat_joined(events: Iterator[Json]) -> Any:
-    """The completion that these events come to; raises `ValueError` if they do not end."""
-    told: Json = {}
-    message: Json = {}
-    content: dict[int, Json] = {}
-    calls: dict[int, Json] = {}
-    for event in events:
-        delta: Json = event.get("delta") or {}
-        more: Json = delta.get("message") or {}
-        index = event.get("index") or 0
-        match event["type"]:
+class _Joined:
+    """What the events have said so far."""
+
+    def __init__(self) -> None:
+        self.told: Json = {}
+        self.message: Json = {}
+        self.content: dict[int, Json] = {}
+        self.calls: dict[int, Json] = {}
+
+    def hear(self, kind: str, index: int, more: Json) -> None:
+        """One more event of the message."""
+        match kind:
             case "message-start":
-                told["id"] = event.get("id") or ""
-                message.update({k: v for k, v in more.items() if v})
+                self.message.update({name: value for name, value in more.items() if value})
             case "content-start":
-                content[index] = more["content"]
+                self.content[index] = more["content"]
             case "content-delta":
-                _add(content[index], more["content"])
-                if event.get("logprobs") is not None:
-                    told.setdefault("logprobs", []).append(event["logprobs"])
+                _add(self.content[index], more["content"])
             case "tool-plan-delta":
-                _add(message, more)
+                _add(self.message, more)
             case "tool-call-start":
-                calls[index] = more["tool_calls"]
+                self.calls[index] = more["tool_calls"]
             case "tool-call-delta":
-                _add(calls[index]["function"], more["tool_calls"]["function"])
+                _add(self.calls[index]["function"], more["tool_calls"]["function"])
             case "citation-start":
-                message.setdefault("citations", []).append(more["citations"])
-            case "message-end":
-                for name, rows in (("content", content), ("tool_calls", calls)):
-                    if rows:
-                        message[name] = [rows[at] for at in sorted(rows)]
-                ends = {k: v for k, v in delta.items() if v is not None}
-                return make("cohere.v2", {**told, **ends, "message": message})
+                self.message.setdefault("citations", []).append(more["citations"])
             case _:
                 pass
+
+    def whole(self, ends: Json) -> Any:
+        """The completion. ends: what the last event says."""
+        for name, rows in (("content", self.content), ("tool_calls", self.calls)):
+            if rows:
+                self.message[name] = [rows[at] for at in sorted(rows)]
+        last = {name: value for name, value in ends.items() if value is not None}
+        return make("cohere.v2", {**self.told, **last, "message": self.message})
+
+
+def chat_joined(events: Iterator[Json]) -> Any:
+    """The completion that these events come to; raises `ValueError` if they do not end."""
+    joined = _Joined()
+    for event in events:
+        delta: Json = event.get("delta") or {}
+        if event["type"] == "message-end":
+            return joined.whole(delta)
+        if event["type"] == "message-start":
+            joined.told["id"] = event.get("id") or ""
+        if event.get("logprobs") is not None:
+            joined.told.setdefault("logprobs", []).append(event["logprobs"])
+        joined.hear(event["type"], event.get("index") or 0, delta.get("message") or {})
     raise ValueError("the message did not come to its end")
 
 

@@ -72,7 +72,7 @@ def _chunk(tag: str, head: Json, choice: Json) -> Any:
     return make(_CHAT[tag], {**head, "choices": [choice]})
 
 
-# --- Mistral, whose events hold a chunk, and whose last chunk tells the usage ----------------------
+# --- Mistral: an event holds a chunk, and the last one tells the usage ----------------------------
 
 
 def _mistral(tag: str, completion: Any, _: bool) -> Iterator[Any]:

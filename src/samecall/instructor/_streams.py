@@ -38,7 +38,7 @@ class Streams:
         self.create = create
         self.func: Callable[..., Any] | None = held.get("func")
         self.default_model: str | None = held.get("default_model")
-        self.sdk = type(client).__module__.partition(".")[0]
+        self.sdk = type(client).__module__
 
     def patched(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Instructor's `create` around `func` in place of the SDK's function."""
