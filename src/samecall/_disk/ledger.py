@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from samecall._disk.tables import ERROR, VALUE, Names, Tables, names_of, space_of
+from samecall._disk.reels import Reels
+from samecall._disk.tables import ERROR, VALUE, Names, names_of, space_of
 from samecall._entry import STAMP_END, STAMP_START, Key
 from samecall._ports import (
     EPOCH_NONE,
@@ -33,7 +34,7 @@ def _stamp(data: bytes) -> bytes:
     return data[STAMP_START:STAMP_END]
 
 
-class Ledger(Tables):
+class Ledger(Reels):
     """What a store is asked, over the rows of one file."""
 
     # --- reading ------------------------------------------------------------------------------
@@ -147,6 +148,9 @@ class Ledger(Tables):
             self.bury(names, now + tombstone)
         self.drop(names, VALUE)
         self.drop(names, ERROR)
+        held = self.held(names, now)
+        if held is not None:
+            self.unwind(key, held[0])
         self.free(names)
         self.ring(key, names, b"")
 
