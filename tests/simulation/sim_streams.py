@@ -19,6 +19,7 @@ from sim_stream_trials import LEASE, Forgotten, Heard, Made, Trial
 from samecall import Cache, Policy
 from samecall._errors import StoreError, StoreUnreachable
 from samecall._memory import MemoryStore
+from samecall._ports import Bell
 from samecall.testing import VirtualClock, run_virtual
 from samecall.testing._prompt import PromptStore
 
@@ -39,8 +40,12 @@ class Wire:
         self.loss = luck.choice((0.0, 0.0, 0.02))
         self.late = luck.choice((0.0, 0.02)) if rough else 0.0
         self.twice = luck.choice((0.0, 0.05, 0.3)) if rough else 0.0
+        self.deaf = luck.choice((0.0, 0.2)) if rough else 0.0
+        """Chance that a ring is lost."""
         self.again = 0
         """How often something was done twice."""
+        self.asked: Callable[[], Awaitable[Any]] | None = None
+        """The last ACQUIRE."""
         self.dead = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -52,8 +57,10 @@ class Wire:
 
     async def _through(self, name: str, do: Callable[[], Awaitable[Any]]) -> Any:
         await self._way()
+        if name == "acquire":
+            self.asked = do
         if name in _TWICE and self._luck.random() < self.twice:
-            self._start(self._once_more(do))
+            self._start(self._once_more(do, _LATE))
         if self._luck.random() < self.late:
             await asyncio.sleep(self._luck.random() * _LATE)
         done = await do()
@@ -62,8 +69,13 @@ class Wire:
             raise StoreUnreachable("the reply was lost")
         return done
 
-    async def _once_more(self, do: Callable[[], Awaitable[Any]]) -> None:
-        await asyncio.sleep(self._luck.random() * _LATE)
+    def repeat(self) -> None:
+        """The last ACQUIRE comes once more, any moment now."""
+        if self.twice and self.asked is not None:
+            self._start(self._once_more(self.asked, 0.05))
+
+    async def _once_more(self, do: Callable[[], Awaitable[Any]], within: float) -> None:
+        await asyncio.sleep(self._luck.random() * within)
         self.again += 1
         await do()
 
@@ -81,7 +93,27 @@ class Wire:
     async def _listen(self, listening: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
         await self._way()
         async with listening as bell:
-            yield bell
+            yield _HardOfHearing(bell, self)
+
+    def hears(self) -> bool:
+        """Whether a ring comes through."""
+        return self._luck.random() >= self.deaf
+
+
+class _HardOfHearing:
+    """A bell of which some rings are lost."""
+
+    def __init__(self, bell: Bell, wire: Wire) -> None:
+        self._bell = bell
+        self._wire = wire
+
+    async def wait(self, timeout: float) -> bytes | None:
+        now = asyncio.get_running_loop().time
+        ends = now() + timeout
+        while True:
+            message = await self._bell.wait(max(0.0, ends - now()))
+            if message is None or self._wire.hears():
+                return message
 
 
 class Process:
@@ -174,6 +206,7 @@ class World:
         except StoreError:  # nobody knows whether it was done
             forgotten.told = False
         forgotten.done = self.clock.now()
+        self.processes[self.luck.randrange(_PROCESSES)].wire.repeat()
         for asker in {process.number, self.luck.randrange(_PROCESSES)}:  # somebody asks just after
             other = self.processes[asker]
             other.start(self._consume(other, self.luck.choice((0.001, 0.05, 1.2))))
@@ -207,7 +240,7 @@ class World:
                 await asyncio.sleep(0.05)
             await process.cache.aclose()
         wires = [process.wire for process in self.processes]
-        trial.lossy = any(wire.loss or wire.late for wire in wires)
+        trial.lossy = any(wire.loss or wire.late or wire.deaf for wire in wires)
         trial.again = sum(wire.again for wire in wires)
         trial.leaving = self.leaving
         await asyncio.sleep(_LATE + 2 * LEASE)

@@ -67,6 +67,8 @@ class Ledger(Reels):
             return answer
         now, names = self.now(), names_of(key)
         found = self.entry(names, VALUE, now)
+        if self.held(names, now) is None:  # one that comes twice shows nobody what it had recorded
+            self.unwind(key, token)
         self.take(names, token, now + lease)
         stamp = _stamp(found.data) if found is not None else SEEN_NOTHING
         return Lead(stamp, self.epoch(names, now))

@@ -55,6 +55,12 @@ class Studio:
             del self._own[tape.token]
             tape.watchers.wake()
 
+    def bury(self, token: bytes) -> None:
+        """What is recorded here was forgotten: it is for those who take it already."""
+        tape = self._own.get(token)
+        if tape is not None:
+            tape.buried = True
+
     def records(self, tape: Tape) -> bool:
         """Whether this tape of this loop still grows."""
         return self._own.get(tape.token) is tape
@@ -94,6 +100,8 @@ class Studio:
     def tune(self, key: Key, token: bytes, timeout: float, *, elsewhere: bool) -> Tape | None:
         """The tape of a generation, until `leave`; None: nobody records it."""
         tape = self._own.get(token)
+        if tape is not None and tape.buried and elsewhere:
+            tape = None  # an ACQUIRE that came twice gave it a lease once more
         if tape is not None or not elsewhere or not self.archive.records:
             return tape
         follower = self._followed.get(token)

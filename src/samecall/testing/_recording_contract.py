@@ -46,6 +46,17 @@ class RecordingContract(StoreContract):
         got = await store.record(key, other, 1, b"frame", LONG, LONG, new.epoch)
         assert got == _KEPT
 
+    async def test_a_lease_taken_anew_begins_anew(self, store: Any) -> None:
+        """An ACQUIRE that comes twice, once its call is over, has recorded nothing; a retry has."""
+        key = self.new_key()
+        token, _ = await lead(store, key)
+        await self._record(store, key, token, 1)
+        assert isinstance(await store.acquire(key, token, b"", LONG), Lead)
+        assert list(await store.replay(key, token, 0)) == [b"frame"]
+        await store.release(key, token)
+        assert isinstance(await store.acquire(key, token, b"", LONG), Lead)
+        assert list(await store.replay(key, token, 0)) == []
+
     async def test_frames_come_back_in_order(self, store: Any) -> None:
         """All of them, or those after a number."""
         key = self.new_key()

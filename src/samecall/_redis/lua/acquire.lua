@@ -35,6 +35,14 @@ local function others(i)
   return space .. 'e' .. tail, space .. 'l' .. tail, space .. 't' .. tail
 end
 
+-- An ACQUIRE that comes twice may take a lease that was over, or forgotten: whoever waits for it
+-- must not be shown what was recorded under it before. The name is made here, as in FORGET.
+local function unwind(l, token)
+  local at = string.find(l, ':l:', 1, true)
+  local hex = string.gsub(token, '.', function(c) return string.format('%02x', string.byte(c)) end)
+  redis.pcall('UNLINK', sub(l, 1, at) .. 's' .. sub(l, at + 2) .. ':' .. hex)
+end
+
 local function look(i, stamp, token, seen, lease)
   local e, l, t = others(i)
   local found = call('MGET', e, l)
@@ -54,6 +62,9 @@ local function look(i, stamp, token, seen, lease)
   end
   if done.err then
     return {'X', done.err}
+  end
+  if not holder then
+    unwind(l, token)
   end
   return {'L', stamp, call('MGET', t)[1] or ''}
 end
