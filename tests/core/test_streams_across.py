@@ -734,3 +734,30 @@ async def test_a_doubled_acquire_shows_nobody_a_stream_that_is_over(w: World) ->
     assert after.got == []
     new.put("new", None)
     assert await after.task == ["new"]
+
+
+@virtual
+async def test_a_doubled_acquire_shows_nobody_what_others_here_still_follow(w: World) -> None:
+    """Who has items of a forgotten stream keeps his place; who asks after has one of his own."""
+    key = key_from("k", "default", None)
+    _, leader, source = await lead(w, "old")
+    two, new = w.cache(), Source()
+    before = Consumer(two.stream("k", source))
+    await flush(w)
+    assert before.got == ["old"]
+    holder = await w.memory.acquire(key, b"?" * 16, b"", 5.0)
+    assert isinstance(holder, Wait)
+    w.store.hold("record", "acquire")
+    await two.forget("k")
+    assert isinstance(await w.memory.acquire(key, holder.token, b"", 0.5), Lead)
+    after = Consumer(two.stream("k", new))
+    await w.turns()
+    w.store.heal("acquire")
+    await flush(w)
+    assert after.got == []
+    new.put("new", None)
+    assert await after.task == ["new"]
+    w.store.heal()
+    source.put(None)
+    assert await leader.task == ["old"]
+    assert type((await outcomes(before.task))[0]) is StreamInterrupted

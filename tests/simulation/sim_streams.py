@@ -242,7 +242,7 @@ class World:
         wires = [process.wire for process in self.processes]
         trial.lossy = any(wire.loss or wire.late or wire.deaf for wire in wires)
         trial.again = sum(wire.again for wire in wires)
-        trial.leaving = self.leaving
+        trial.leaving, trial.calls = self.leaving, len(trial.made)
         await asyncio.sleep(_LATE + 2 * LEASE)
         held = self.store.statistics()
         trial.left = {"leases": held.leases}
