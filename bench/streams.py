@@ -21,6 +21,7 @@ import re
 import socket
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -108,9 +109,7 @@ def measure(crew: Crew, setup: Setup, row: Row, key: str) -> Following:
     for at, count in crowds.items():
         crew.tell(["take", key, count, 0.0], at)
     taken = _taken(crew, 2 + len(crowds) + bool(row.here))
-    client = redis.Redis.from_url(setup.url)
-    connections = -(-(len(client.client_list()) - 1) // len(crew.living))
-    client.close()
+    connections = 0 if setup.url.startswith("disk:") else _connections(setup.url, crew)
     (leader, *others), ((bare,),) = taken["taken"], taken["bare"]
     results = [one for crowd in others for one in crowd]
     elsewhere = [one for one in results if one["elsewhere"]]
@@ -124,6 +123,13 @@ def measure(crew: Crew, setup: Setup, row: Row, key: str) -> Following:
         _calls(crew) - called,
         connections,
     )
+
+
+def _connections(url: str, crew: Crew) -> int:
+    client = redis.Redis.from_url(url)
+    connections = -(-(len(client.client_list()) - 1) // len(crew.living))
+    client.close()
+    return connections
 
 
 def _taken(crew: Crew, count: int) -> dict[str, list[list[dict[str, Any]]]]:
@@ -254,6 +260,15 @@ def _rounding(setup: Setup, rounds: int) -> Iterator[str]:
         yield f"a bare stream, woken by one byte each {every:g} s or so: {share:+.2%}"
 
 
+def _over_a_file(setup: Setup, rounds: int) -> str:
+    """Ten followers in two processes, through a file."""
+    row = Row(10, 2)
+    with tempfile.TemporaryDirectory() as directory:
+        here = msgspec.structs.replace(setup, url=f"disk://{directory}/streams.db")
+        with fleet(here, row.processes + 2) as crew:
+            return _line(row, [measure(crew, here, row, f"{turn}") for turn in range(rounds)])
+
+
 def _line(row: Row, runs: list[Following]) -> str:
     lags = [lag for run in runs for lag in run.lags]
     at = [f"{percentile(lags, share) * 1e3:.1f}" if lags else "-" for share in (0.5, 0.99)]
@@ -306,6 +321,7 @@ def main() -> None:
         right = _followed(setup, told.followers, told.rounds)
         if setup.sleeping:
             print("\n" + "\n".join(_rounding(setup, told.rounds)))
+        print(f"\nover disk://:\n{_over_a_file(setup, told.rounds)}")
         print("\n| bytes of a token stream | |\n|---|---|")
         for name, size in sizes(url, told.items).items():
             print(f"| {name} | {size:,} |")
