@@ -16,6 +16,7 @@ The stamp stands at a fixed place because the Lua scripts compare it.
 from __future__ import annotations
 
 import enum
+import math
 import os
 from collections.abc import Callable
 from hashlib import blake2b
@@ -54,7 +55,6 @@ STAMP_START, STAMP_END = 3, 19
 _FINGERPRINT_END = 51
 _FORMS = 8
 _DRAWN = 256
-_ENDLESS = float("inf")
 HEADER = 59
 
 
@@ -211,10 +211,7 @@ def encode_entry(key: Key, entry: Entry) -> bytes:
 
 
 def _sound(*numbers: float) -> bool:
-    for number in numbers:  # noqa: SIM110 - on the way of every hit
-        if not 0 <= number < _ENDLESS:  # nor is what is not a number
-            return False
-    return True
+    return all(math.isfinite(number) and number >= 0 for number in numbers)
 
 
 def body_of(entry: Entry) -> bytes:
