@@ -48,7 +48,8 @@ FLOORS: list[set[str]] = [
     {"_breaker", "_debts"},
     {"_prompting"},
     {"_codec", "_disk", "_embedded", "_failopen", "_flight", "_memory", "_redis", "_tiers"},
-    {"_generations", "_lease", "_stream", "_trust"},
+    {"_generations", "_holding", "_stream", "_trust"},
+    {"_lease"},
     # 3: the cache, from what belongs to one event loop up to the story of a request
     {"_arguments", "_open", "_outcome", "_portal", "_warming", "_report"},
     {"_memoize", "_tally"},

@@ -86,6 +86,11 @@ class Generations:
             known = await self._told(namespace, names, policy or _NOBODY)
         return known or self.copies.of(namespace, names, grace=float("inf")) or ()
 
+    async def told(self, namespace: str, tags: _Names, policy: Policy) -> tuple[bytes, ...] | None:
+        """The present generations; None: nobody knows them, or not in time."""
+        names = ("", *tags)
+        return self.copies.of(namespace, names) or await self._told(namespace, names, policy)
+
     async def are(self, key: Key, entry: _Made, policy: Policy) -> bool:
         """Whether `entry` is of the present generations."""
         if len(entry.generations) != len(entry.tags) + 1:

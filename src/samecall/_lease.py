@@ -17,14 +17,14 @@ would otherwise wait for a bell that has rung already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 from samecall._entry import STAMP_END, STAMP_START, Entry, Key, Kind, new_stamp
 from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
 from samecall._hearing import LONGEST_LOOK
+from samecall._holding import RENEW_AT_LEAST, Hold
 from samecall._news import take_turns
 from samecall._policy import Policy
 from samecall._ports import (
@@ -50,8 +50,7 @@ __all__ = ["TOMBSTONE", "Claim", "ClaimState"]
 TOMBSTONE = 3_600.0
 """Seconds for which a `forget` is remembered; see `Claim.commit`."""
 
-_RENEW_AT_LEAST = 5.0
-_SILENT_AT_LEAST = 2 * _RENEW_AT_LEAST / 3
+_SILENT_AT_LEAST = 2 * RENEW_AT_LEAST / 3
 _FOREVER, _ROUNDS = float("inf"), 8
 
 
@@ -88,6 +87,7 @@ class Claim:
         self._begun = begun
         self.compared = None if begun is None else begun.current
         self._token = new_stamp() if begun is None else begun.token
+        self.hold = Hold(store, key, self._token, policy, self._leads)
         self._refused = b""  # an error that is no answer
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
         self.epoch = EPOCH_UNTOLD
@@ -139,6 +139,7 @@ class Claim:
                 self.state = ClaimState.ALONE
             case Lead(seen=base, epoch=epoch):
                 self.state, self._base, self.epoch = ClaimState.LEADING, base, epoch
+                self.hold.base, self.hold.epoch = base, epoch
             case Hit(data=data, left=left) | Failed(data=data, left=left):
                 entry = self._read(data, left, error=isinstance(reply, Failed))
                 if entry is not None and await self._admits(self, entry):
@@ -212,23 +213,8 @@ class Claim:
 
     # --- we lead ---------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def renewed(self) -> AsyncGenerator[None]:
-        """Renew the lease every third of it while the body runs."""
-        task = asyncio.get_running_loop().create_task(self._renew())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    async def _renew(self) -> None:
-        lease = self._policy.lease
-        pause = min(lease, _RENEW_AT_LEAST) / 3
-        while True:
-            await asyncio.sleep(pause)
-            kept = await self._store.renew(self.key, self._token, lease, self._policy.op_timeout)
-            if kept is False and self.state is ClaimState.LEADING:
-                return  # lost: the call goes on, and COMMIT decides
+    def _leads(self) -> bool:
+        return self.state is ClaimState.LEADING
 
     async def commit(self, data: bytes, ttl: float, sent: Callable[[], None]) -> bool | None:
         """COMMIT; was it stored? None: nobody knows. `sent`: called once it is on its way.

@@ -58,13 +58,14 @@ class Listener(Request):
         async with studio.recording(tape):
             flight.generation.led_by(claim.stamp)
             if claim.state is ClaimState.ALONE or not studio.archive.records:
-                async with claim.renewed():
+                async with claim.hold.kept():
                     yield _nothing
                 return
             lease, timeout = self.policy.lease, self.policy.op_timeout
             heard = partial(_heard, flight)
             epoch = claim.epoch
-            async with studio.recorded(self.key, tape, lease, timeout, heard, epoch) as recorder:
+            hold, record = claim.hold, partial(studio.recorded, self.key, tape, lease, timeout)
+            async with hold.kept(renews=False), record(heard, hold.lapsed, epoch) as recorder:
                 flight.deserted = recorder.ask
                 yield lambda: recorder.end(*_ending(flight.outcome, tape))
 

@@ -93,7 +93,7 @@ class Request:
 
         Gives what is to be awaited once the flight has landed.
         """
-        async with claim.renewed():
+        async with claim.hold.kept():
             yield _nothing
 
     def begins(self, generations: tuple[bytes, ...]) -> None:
