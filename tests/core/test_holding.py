@@ -51,7 +51,8 @@ async def test_who_asks_after_a_forget_elsewhere_has_a_call_of_its_own(w: World,
     await w.turns()
     old.answer("old")
     assert [await leads, await joined] == ["old", "old"]
-    await new.until_waiting(1)
+    await w.turns()
+    assert new.waiting == 1
     new.answer("new")
     assert await after == "new"
     await w.turns()
