@@ -167,9 +167,7 @@ class Keeper:
         if flight.detached or flight.outdated:
             return
         self.trust.keep(request.fill, entry, self.clock.now(), until, era)
-        if (
-            flight.detached or flight.outdated
-        ):  # looked at again: another thread may have forgotten just now
+        if flight.detached:  # looked at again: another thread may have forgotten just now
             self.l1.drop(request.key)
 
     def _remember(self, stamp: bytes, error: BaseException, ttl: float) -> None:
