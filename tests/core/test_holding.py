@@ -322,7 +322,7 @@ async def test_a_commit_that_takes_long_is_not_asked_for_again(w: World) -> None
 
 @virtual
 async def test_no_copy_is_made_of_what_was_overtaken(w: World) -> None:
-    """The newer answer stays in memory, also while the COMMIT that will be refused is on its way."""
+    """The newer answer stays in memory, also while the COMMIT that is refused is on its way."""
     one, two, old, new = w.cache(), w.cache(), w.provider(), w.provider()
     leads = ask(one, old)
     await old.until_waiting(1)
