@@ -88,7 +88,6 @@ class Claim:
         self._begun = begun
         self.compared = None if begun is None else begun.current
         self._token = new_stamp() if begun is None else begun.token
-        self.hold = Hold(store, key, self._token, policy, self._leads)
         self._refused = b""  # an error that is no answer
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
         self.epoch = EPOCH_UNTOLD
@@ -140,7 +139,6 @@ class Claim:
                 self.state = ClaimState.ALONE
             case Lead(seen=base, epoch=epoch):
                 self.state, self._base, self.epoch = ClaimState.LEADING, base, epoch
-                self.hold.base, self.hold.epoch = base, epoch
             case Hit(data=data, left=left) | Failed(data=data, left=left):
                 entry = self._read(data, left, error=isinstance(reply, Failed))
                 if entry is not None and await self._admits(self, entry):
@@ -215,8 +213,10 @@ class Claim:
 
     # --- we lead ---------------------------------------------------------------------------------
 
-    def _leads(self) -> bool:
-        return self.state is ClaimState.LEADING
+    def hold(self) -> Hold:
+        """What keeps the lease while the call runs."""
+        held = self.key, self._token, self._base, self.epoch
+        return Hold(self._store, held, self._policy, lambda: self.state is ClaimState.LEADING)
 
     async def commit(self, data: bytes, ttl: float, sent: Callable[[], None]) -> bool | None:
         """COMMIT; was it stored? None: nobody knows. `sent`: called once it is on its way.
