@@ -41,7 +41,8 @@ FLOORS: list[set[str]] = [
         "_replies",
     },
     {"_key", "_ports"},
-    {"_copies", "_copy", "_recordings"},
+    {"_copies", "_recordings", "_stamps"},
+    {"_copy"},
     # 2: the rooms; a lease is claimed through the store that fails open
     {"_bells", "_clone", "_hearing", "_prompt", "_waiting", "_watching"},
     {"_airborne", "_vigil"},

@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
 from samecall._policy import Policy
-from samecall._ports import EPOCH_NONE, SEEN_NOTHING, Lead
+from samecall._ports import EPOCH_NONE, Lead
 from samecall._watching import wake
 
 __all__ = ["RENEW_AT_LEAST", "Hold"]
@@ -36,29 +36,25 @@ RENEW_AT_LEAST = 5.0
 class Hold:
     """One leader's hold on its lease.
 
-    overtaken: called when another leads or has answered. forgotten: called when what the call makes
-        is worth nothing to whoever asks from now on. current: whether what it makes is of the
-        present generations.
+    held: key and token; base and epoch, as LEAD told them. leads: not once the claim is settled,
+        nor if LEAD was never told. overtaken: called when another leads or has answered.
+        forgotten: called when what the call makes is worth nothing to whoever asks from now on.
+        current: whether what it makes is of the present generations.
     """
 
     def __init__(
         self,
         store: FailOpenStore,
-        key: Key,
-        token: bytes,
+        held: tuple[Key, bytes, bytes, bytes],
         policy: Policy,
         leads: Callable[[], bool],
     ) -> None:
         self.overtaken: Callable[[], object] = _nothing
         self.forgotten: Callable[[], object] = _nothing
         self.current: Callable[[], Awaitable[bool]] = _always
-        self.base = SEEN_NOTHING
-        self.epoch = EPOCH_NONE
-        """With the base what LEAD told."""
-        self._leads = leads  # not once the claim is settled, nor if LEAD was never told
+        self._leads = leads
         self._store = store
-        self._key = key
-        self._token = token
+        self._key, self._token, self._base, self._epoch = held
         self._policy = policy
         self._renews = True
         self._lapsed = False
@@ -74,6 +70,9 @@ class Hold:
             yield
         finally:
             task.cancel()
+            # no ring with claim and flight is left for the collector
+            self._leads, self.current = _never, _always
+            self.overtaken = self.forgotten = _nothing
 
     def hurry(self) -> None:
         """Something was told of the key or its generations: look now."""
@@ -118,7 +117,7 @@ class Hold:
     async def _again(self) -> bool:
         """Ask for a lease that was lost; False: the hold is over."""
         policy = self._policy
-        asked = self._key, self._token, self.base, policy.lease, policy.op_timeout
+        asked = self._key, self._token, self._base, policy.lease, policy.op_timeout
         reply = await self._store.acquire(*asked)
         if reply is None:  # nobody knows: RENEW will tell
             self._renews = True
@@ -126,7 +125,7 @@ class Hold:
         if not isinstance(reply, Lead):
             self.overtaken()
             return False
-        if reply.epoch in (EPOCH_NONE, self.epoch):
+        if reply.epoch in (EPOCH_NONE, self._epoch):
             self._renews, self._lapsed = True, False
             return True
         self.forgotten()
@@ -136,6 +135,10 @@ class Hold:
 
 
 def _nothing() -> None: ...
+
+
+def _never() -> bool:
+    return False
 
 
 async def _always() -> bool:

@@ -43,11 +43,11 @@ class Leader:
         await self.lead(flight, request, claim)
 
     async def lead(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
-        hold = claim.hold
+        hold = claim.hold()
         hold.overtaken = partial(self.flights.outdate, flight)
         hold.forgotten = partial(self.flights.outdate, flight, worthless=True)
         flight.doubted = hold.hurry
-        async with request.led(claim, flight, self.studio) as ended:
+        async with request.led(claim, hold, flight, self.studio) as ended:
             began = await self._begin(request, claim)
             request.begins(began.generations)
             hold.current = partial(self._is_current, request, began)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from samecall._entry import STAMP_END, STAMP_START, Entry, Key, Kind, new_stamp
+from samecall._entry import Entry, Key, Kind, new_stamp
 from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
@@ -42,6 +42,7 @@ from samecall._ports import (
     Wait,
 )
 from samecall._prompting import Begun
+from samecall._stamps import stamp_of
 from samecall._waiting import Renewals
 from samecall._watching import ClaimState
 
@@ -87,7 +88,6 @@ class Claim:
         self._begun = begun
         self.compared = None if begun is None else begun.current
         self._token = new_stamp() if begun is None else begun.token
-        self.hold = Hold(store, key, self._token, policy, self._leads)
         self._refused = b""  # an error that is no answer
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
         self.epoch = EPOCH_UNTOLD
@@ -112,8 +112,8 @@ class Claim:
         self.state = ClaimState.ALONE  # the store gives nothing but garbage for this key
         return None
 
-    async def _acquire(self) -> Acquired | None:
-        reply = await self._ask(self._seen)
+    async def _acquire(self, share: float = 1.0) -> Acquired | None:
+        reply = await self._ask(self._seen, share)
         if not isinstance(reply, Failed) or reply.data != self._refused:
             return reply
         reply = await self._ask(SEEN_ANY)  # past an error that is no answer: who leads?
@@ -122,7 +122,7 @@ class Claim:
             return await self._ask(self._seen)
         return reply
 
-    async def _ask(self, seen: bytes) -> Acquired | None:
+    async def _ask(self, seen: bytes, share: float = 1.0) -> Acquired | None:
         if self._begun is not None:
             reply, self._begun = self._begun.reply, None
             if isinstance(reply, Exception):
@@ -130,7 +130,7 @@ class Claim:
             return reply
         policy, self._asked = self._policy, self._clock.now()
         self._asking()
-        args = self.key, self._token, seen, policy.lease, policy.op_timeout
+        args = self.key, self._token, seen, policy.lease, policy.op_timeout * share
         return await self._store.acquire(*args)
 
     async def _judge(self, reply: Acquired | None) -> Entry | None:
@@ -139,7 +139,6 @@ class Claim:
                 self.state = ClaimState.ALONE
             case Lead(seen=base, epoch=epoch):
                 self.state, self._base, self.epoch = ClaimState.LEADING, base, epoch
-                self.hold.base, self.hold.epoch = base, epoch
             case Hit(data=data, left=left) | Failed(data=data, left=left):
                 entry = self._read(data, left, error=isinstance(reply, Failed))
                 if entry is not None and await self._admits(self, entry):
@@ -148,7 +147,7 @@ class Claim:
                 if isinstance(reply, Failed):
                     self._refused = data
                 else:
-                    self._seen = _stamp_of(data)
+                    self._seen = stamp_of(data)
             case Wait():  # pragma: no cover - _follow returns only what ends the wait
                 pass
         return None
@@ -174,9 +173,10 @@ class Claim:
         began = self._clock.now()
         renewals = Renewals(wait, began)
         async with self._store.listen(self.key, self._policy.op_timeout) as bell:
+            share = bell.share
             while True:
                 asked = self._clock.now()
-                reply = await self._acquire()
+                reply, share = await self._acquire(share), 1.0
                 if not isinstance(reply, Wait):
                     bell.found()
                     return reply
@@ -199,7 +199,7 @@ class Claim:
         # that was long on its way may be older than a `forget`, or than what we have refused.
         data = await bell.wait(pause) or b""
         await take_turns(data)
-        stamp = _stamp_of(data)
+        stamp = stamp_of(data)
         if stamp != leader or stamp == self._seen:
             return None
         entry = self._read(data, _FOREVER, error=None)
@@ -213,8 +213,10 @@ class Claim:
 
     # --- we lead ---------------------------------------------------------------------------------
 
-    def _leads(self) -> bool:
-        return self.state is ClaimState.LEADING
+    def hold(self) -> Hold:
+        """What keeps the lease while the call runs."""
+        held = self.key, self._token, self._base, self.epoch
+        return Hold(self._store, held, self._policy, lambda: self.state is ClaimState.LEADING)
 
     async def commit(self, data: bytes, ttl: float, sent: Callable[[], None]) -> bool | None:
         """COMMIT; was it stored? None: nobody knows. `sent`: called once it is on its way.
@@ -272,11 +274,6 @@ class Claim:
 
     async def _release(self) -> None:
         await self._store.release(self.key, self._token, self._policy.op_timeout)
-
-
-def _stamp_of(data: bytes) -> bytes:
-    stamp = data[STAMP_START:STAMP_END]
-    return stamp if len(stamp) == STAMP_END - STAMP_START else SEEN_ANY
 
 
 async def _admits_all(claim: Claim, entry: Entry) -> bool:
