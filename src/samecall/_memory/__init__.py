@@ -149,9 +149,9 @@ class MemoryStore(Near, Tagged, MemoryBoard, Reels):
             held = self._leases.held(key, now)
             if held is not None and held.token != token:
                 return Wait(held.token, held.ends - now, stamp)
+            if held is None:
+                self.unwind(key, token)  # of a lease that had ended, or was forgotten
             self._leases.take(key, token, now + lease, now)
-            if held is None:  # one that comes twice shows nobody what it recorded before
-                self.unwind(key, token)
             return Lead(stamp, self._leases.epoch(key, now))
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:

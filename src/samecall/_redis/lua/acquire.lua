@@ -11,11 +11,15 @@
 --                                          last `forget` left ("": none); COMMIT and FAIL want both
 --   {"X", message}, false                  the server refused to write the lease
 --   {"M"}, false                           nothing was done, the reply is full: ask again
--- MGET, not GET: it tells a value of the wrong type as absent.
+-- MGET, not GET: it tells a value of the wrong type as absent. One that is too short to have a stamp
+-- has 16 zero bytes for one, so that who refuses it can say so.
+-- What was recorded under a token whose lease had ended goes as it gets one anew: that is an ACQUIRE
+-- that came late, or a lease that ran out, and a `forget` in between knew no token to delete by.
 local reply, sent, most = {ARGV[1]}, 0, tonumber(ARGV[2])
 local count = (#ARGV - 2) / 2
 local each = #KEYS / count
 local call, sub = redis.call, string.sub
+local none = string.rep('\0', 16)
 local names = KEYS
 if each > 1 then
   names = {}
@@ -35,12 +39,11 @@ local function others(i)
   return space .. 'e' .. tail, space .. 'l' .. tail, space .. 't' .. tail
 end
 
--- An ACQUIRE that comes twice may take a lease that was over, or forgotten: whoever waits for it
--- must not be shown what was recorded under it before. The name is made here, as in FORGET.
-local function unwind(l, token)
-  local at = string.find(l, ':l:', 1, true)
+local function unrecord(name, token)
+  local at = string.find(name, ':v:', 1, true)
   local hex = string.gsub(token, '.', function(c) return string.format('%02x', string.byte(c)) end)
-  redis.pcall('UNLINK', sub(l, 1, at) .. 's' .. sub(l, at + 2) .. ':' .. hex)
+  -- pcall: while a cluster moves the slot, a key that is not named may not be touched
+  redis.pcall('UNLINK', sub(name, 1, at) .. 's' .. sub(name, at + 2) .. ':' .. hex)
 end
 
 local function look(i, stamp, token, seen, lease)
@@ -64,14 +67,14 @@ local function look(i, stamp, token, seen, lease)
     return {'X', done.err}
   end
   if not holder then
-    unwind(l, token)
+    unrecord(names[i], token)
   end
   return {'L', stamp, call('MGET', t)[1] or ''}
 end
 
 for i = 1, count do
   local value, how = values[i], ARGV[2 * i + 2]
-  local stamp = value and #value >= 19 and sub(value, 4, 19) or ''
+  local stamp = value and (#value >= 19 and sub(value, 4, 19) or none) or ''
   local seen = sub(how, 13)
   if sent > most then
     reply[2 * i], reply[2 * i + 1] = {'M'}, false
