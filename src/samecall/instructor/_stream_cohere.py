@@ -79,7 +79,7 @@ def chat_cut(completion: Json) -> Iterator[Any]:
         yield _event("ToolPlanDelta", "tool-plan-delta", {"tool_plan": message["tool_plan"]})
     for index, call in enumerate(message.get("tool_calls") or ()):
         function: Json = call["function"]
-        hollow = {**call, "function": {**function, "arguments": ""}}
+        hollow: Json = {**call, "function": {**function, "arguments": ""}}
         rest = {"function": {"arguments": function.get("arguments") or ""}}
         yield _event("ToolCallStart", "tool-call-start", {"tool_calls": hollow}, index=index)
         yield _event("ToolCallDelta", "tool-call-delta", {"tool_calls": rest}, index=index)
