@@ -8,6 +8,7 @@ from sim_streams import play
 
 _TRIALS = 1_000
 _BLOCKS = 4
+_SEEN_WITHIN = 200  # seeds; the first ten show it
 
 
 @pytest.mark.parametrize("block", range(_BLOCKS))
@@ -26,7 +27,5 @@ def test_a_leader_dies_and_no_generations_mix(block: int) -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_guard_that_is_gone_is_seen(name: str) -> None:
-    mutant = MUTANTS[name]
-    assert play(mutant.seed).faults() == []
-    with mutated(mutant):
-        assert play(mutant.seed).faults() != []
+    with mutated(MUTANTS[name]):
+        assert any(play(seed).faults() for seed in range(_SEEN_WITHIN))
