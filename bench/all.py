@@ -26,18 +26,22 @@ from matplotlib import pyplot as plt
 
 __all__ = ["page", "plot", "run"]
 
-SCRIPTS = ("l1", "reads", "cold", "footprint", "native")
+SCRIPTS = ("l1", "reads", "cold", "trips", "footprint", "native")
 HERE = Path(__file__).parent
 # Why a row may stay short of its target, by how its name begins; told for rows that do.
 REASONS = {
     "share of a bare MGET": "an MGET answers one caller with one list; here each key has a task "
     "of its own that waits for it, which alone costs asyncio more than the MGET (the row below "
     "it), and the script also takes leases where nothing is found.",
-    "faster than a GET per call": "the same tasks are most of what either way costs.",
+    "faster than a GET per call": "the same tasks are most of what either way costs: an MGET that "
+    "wakes as many of them is itself no more times faster than that (GET over the row above).",
     "L2 hits through client.create": "with L1 off each hit builds its key, asks Redis in a flight "
     "of its own, checks and expands the entry, and has instructor parse it; and the garbage "
     "collector looks through all that the SDKs have loaded, see the row after `gc.freeze()`.",
     "faster than the best peer": "the peers are given a ready key and keep a plain dict.",
+    "a leader's way": "one round trip, and around it the Python of a flight, its lease and the "
+    "call's own task, which counts where a round trip takes a tenth of a millisecond.",
+    "a copy in another L1": "see wake.",
     "wake:": "who wakes in another process waits for its turn on a core; whoever else uses this "
     "machine shows here first.",
     "100 cold callers: extra": "see wake.",

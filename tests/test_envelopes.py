@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable
 from hashlib import blake2b
@@ -389,13 +390,49 @@ async def test_errors_are_sealed_too() -> None:
     assert b"hush" not in held[0]
 
 
-async def test_a_missing_key_is_a_miss_that_is_counted() -> None:
+@pytest.mark.parametrize(
+    ("written", "read", "says"),
+    [
+        (Seal({"a": OLD}, "a"), None, "no key here"),
+        (Seal({"a": OLD}, "a"), Seal({"a": NEW}, "a"), "seal is broken"),
+        (Seal({"a": OLD}, "a"), Seal({"b": OLD}, "b"), "a key that is not here"),
+        (None, Seal({"a": OLD}, "a"), "not sealed"),
+    ],
+    ids=["none", "wrong", "unknown", "of before"],
+)
+async def test_another_key_is_a_miss_that_is_counted_and_told_once(
+    written: Seal | None, read: Seal | None, says: str
+) -> None:
     store = MemoryStore()
-    async with Cache(store, seal=Seal({"a": OLD}, "a"), l1=None) as cache:
-        await cache.get_or_call("a", _says("answer"))
-    for other in (None, Seal({"a": NEW}, "a"), Seal({"b": OLD}, "b")):
+    async with Cache(store, seal=written, l1=None) as cache:
+        for name in "ab":
+            await cache.get_or_call(name, _says("answer"))
+    async with Cache(store, seal=read, l1=None) as cache:
+        with pytest.warns(SamecallWarning, match=says):
+            assert await cache.get_or_call("a", _says("mine")) == "mine"
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            async with Cache(store, seal=other, l1=None) as cache:
-                assert await cache.get_or_call("a", _says("mine")) == "mine"
-                assert cache.statistics().undecodable >= 1
+            assert await cache.get_or_call("b", _says("mine")) == "mine"
+        assert cache.statistics().undecodable >= 2
+
+
+async def test_warnings_that_are_errors_cost_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop is told instead, and nothing of what a rule of the application's quoted."""
+    store, told = MemoryStore(), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    def quotes(_: object, answer: object) -> bool:
+        raise ValueError(answer)
+
+    async with Cache(store, l1=None) as cache:
+        await cache.get_or_call("a", _says(TEXT))
+    monkeypatch.setattr(_zstd, "_library", lambda: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with Cache(store, l1=None) as cache:
+            assert await cache.get_or_call("a", _says("other")) == "other"
+            picky = Policy(should_store=quotes, compress_over=None)
+            assert await cache.get_or_call("b", _says("answer"), policy=picky) == "answer"
+    assert ["zstd" in each["message"] for each in told] == [True, False]
+    for each in told:
+        assert "answer" not in "".join(traceback.format_exception(each["exception"]))

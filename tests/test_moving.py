@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from samecall import (
     ConfigurationError,
     Imported,
     Seal,
+    StoreError,
     Undecodable,
     Warmed,
 )
@@ -204,6 +206,31 @@ async def test_damage_is_named_with_its_line_and_what_stands_before_is_kept(
         with pytest.raises(Undecodable, match=re.escape(message)):
             await cache.import_(file)
         assert await kept(cache, 5) == list(range(stored))
+
+
+async def test_a_file_is_there_once_it_is_whole_whatever_was_killed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container all processes have one number, and the part of a killed one is still there."""
+    file = tmp_path / "entries.jsonl"
+    async with Cache() as cache:
+        await cache.get_or_call("k", says("answer"))
+        walk = MemoryStore.walk
+
+        async def breaks(store: MemoryStore, namespace: str) -> AsyncIterator[Any]:
+            async for each in walk(store, namespace):
+                yield each
+                raise StoreError("gone")
+
+        monkeypatch.setattr(MemoryStore, "walk", breaks)
+        with pytest.raises(StoreError):
+            await cache.export(file)
+        assert names_in(tmp_path) == []
+        monkeypatch.undo()
+        for left in (f"entries.jsonl.{os.getpid()}.part", ".entries.jsonl.part"):
+            (tmp_path / left).write_text("half of it")
+        assert await cache.export(file) == 1
+        assert len(names_in(tmp_path)) == 3
 
 
 async def test_bad_input(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Copies:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
         self._over: OrderedDict[bytes, None] = OrderedDict()
+        self._lasting: OrderedDict[bytes, float] = OrderedDict()
 
     def of(self, namespace: str, tags: _Names, grace: float = 0.0) -> tuple[bytes, ...] | None:
         """The generations of all these tags, if each is known and still believed."""
@@ -89,6 +90,20 @@ class Copies:
                 if len(self._known) > _MOST:
                     self._known.popitem(last=False)
         return True
+
+    def lasting(self, generations: tuple[bytes, ...], until: float) -> None:
+        """The store was asked to keep these until then."""
+        with self._lock:
+            for generation in generations:
+                known = self._lasting.pop(generation, 0.0)
+                self._lasting[generation] = max(known, until)
+                if len(self._lasting) > _MOST:
+                    self._lasting.popitem(last=False)
+
+    def outlast(self, generations: tuple[bytes, ...], until: float) -> bool:
+        """Whether the store is known to keep all of these until then."""
+        with self._lock:
+            return all(self._lasting.get(each, 0.0) >= until for each in generations)
 
     def over(self, tags: _Names, generations: tuple[bytes, ...]) -> tuple[str, ...]:
         """Those tags whose generation is known to have ended: a store that tells it went back."""

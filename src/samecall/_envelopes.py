@@ -11,7 +11,6 @@ payloads are entries of the same layout, under tags that no codec has:
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, field
 
 import msgspec
@@ -26,8 +25,9 @@ from samecall._entry import (
     encode_entry,
     entry_of,
 )
-from samecall._errors import SamecallWarning, Undecodable
-from samecall._seal import Seal
+from samecall._errors import Undecodable
+from samecall._seal import NO_SEAL, NOT_SEALED, Seal
+from samecall._warn import warn
 from samecall._zstd import expand, has_library, squeeze
 
 __all__ = ["PLAIN", "Envelopes"]
@@ -74,7 +74,7 @@ class Envelopes:
         if self.seals is not None:
             entry = _opened(self.seals, key, entry, left, now)
         elif entry.payload.tag == _SEALED:
-            raise Undecodable("it is sealed, and there is no key here")
+            raise Undecodable(NO_SEAL)
         if not entry.payload.tag.startswith(_SQUEEZED):
             return entry
         return self._expanded(entry)
@@ -82,11 +82,9 @@ class Envelopes:
     def _expanded(self, entry: Entry) -> Entry:
         if not has_library() and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 "entries in the store are compressed, and count as misses: "
-                "pip install 'samecall[zstd]'",
-                SamecallWarning,
-                stacklevel=2,
+                "pip install 'samecall[zstd]'"
             )
         tag, held = entry.payload.tag.removeprefix(_SQUEEZED), expand(entry.payload.data)
         payload = msgspec.structs.replace(entry.payload, tag=tag, data=held)
@@ -110,7 +108,7 @@ def _sealed(seals: Seal, key: Key, entry: Entry) -> Entry:
 
 def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float) -> Entry:
     if entry.payload.tag != _SEALED:
-        raise Undecodable("it is not sealed")
+        raise Undecodable(NOT_SEALED)
     try:
         inner = _inner.decode(seals.open(entry.payload.data, _bound(key, entry)))
     except (msgspec.MsgspecError, ValueError) as error:

@@ -29,6 +29,7 @@ _GRACE = 5.0  # seconds for which a copy is believed while the store does not an
 _GRACE_OF_PART = 30.0  # or the part that knows, while others answer: until a replica takes over
 _REST = 1.0  # seconds after such a silence in which a copy is believed without a question
 _RECENT, _ROUNDS = 1.0, 3
+_SPARE = 1.25  # times an entry's life, so that the next ones need not ask again
 _NOBODY = Policy()
 _Names = tuple[str, ...]
 _Begun = tuple[int, int, float, float, Sequence[asyncio.Future[bytes]] | None]
@@ -162,6 +163,7 @@ class Generations:
             era, changes, asked, trusted, coming = begun
             ttl, timeout = _lasts(policy), policy.op_timeout
             told = await self.store.generations(namespace, names, ttl, timeout, coming)
+            self.copies.lasting(told or (), asked + ttl)
             learn = partial(self.copies.learn, namespace, names)
             if told is None or learn(told, era, asked, trusted):
                 return told
@@ -172,6 +174,20 @@ class Generations:
                     for tag in self.copies.over(names, told):
                         await self._renewed(namespace, tag, timeout)
         return None
+
+    async def outlast(self, namespace: str, made: _Made, kept_for: float, timeout: float) -> None:
+        """Have the store keep the generations of an entry for as long as the entry itself.
+
+        They were asked for by some call's `ttl`; `lifetime`, another call's policy, or the file
+        that an entry comes from may have given this one a longer life, which would end with them.
+        """
+        now, ttl = self.clock.now(), _SPARE * kept_for + _TOLD
+        if self.copies.trusted == float("inf") or self.copies.outlast(
+            made.generations, now + kept_for
+        ):
+            return
+        told = await self.store.generations(namespace, ("", *made.tags), ttl, timeout)
+        self.copies.lasting(told or (), now + ttl)
 
     async def renew(self, namespace: str, tag: str, timeout: float) -> None:
         """End the present generation, for everybody; raises `StoreError`."""

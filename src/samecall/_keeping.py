@@ -122,14 +122,16 @@ class Keeper:
             stored = await claim.commit(data, entry.kept_for, partial(flight.land, found))
         finally:  # also where the loop ends meanwhile
             self.counters.stored += claim.stored is True
-        if l1 is None:
-            return
-        # forgotten elsewhere, by its key or by a tag, or another generation is there
-        era = self.generations.copies.era
-        if stored is False or not await self.generations.are(claim.key, entry, request.policy):
-            l1.drop(claim.key)
-        else:
-            l1.compared(claim.key, entry.stamp, era)
+        if l1 is not None:
+            # forgotten elsewhere, by its key or by a tag, or another generation is there
+            era = self.generations.copies.era
+            if stored is False or not await self.generations.are(claim.key, entry, request.policy):
+                l1.drop(claim.key)
+            else:
+                l1.compared(claim.key, entry.stamp, era)
+        if stored:
+            space, timeout = claim.key.namespace, request.policy.op_timeout
+            await self.generations.outlast(space, entry, entry.kept_for, timeout)
 
     def crash(
         self, flight: Flight[Outcome], request: Request, crashed: Crashed, began: Began

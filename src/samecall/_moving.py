@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import tempfile
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -28,7 +29,6 @@ __all__ = ["Imported", "export_to", "import_from"]
 
 _NAME, _FORMAT = "samecall", 1
 _STEP = 32
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _HELD = 2**20
 """Bytes of the lines that are stored at a time, give or take one."""
 _LINE = 128 * 2**20
@@ -64,13 +64,12 @@ async def export_to(room: Room, path: str | os.PathLike[str], namespace: str) ->
     The file is there once it is whole.
     """
     target = _path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     header = _Header(f"{_NAME}/{_FORMAT}", namespace, time.time())
     lines = [msgspec.json.encode(header)]
     known: set[bytes] = set()
     if storing := room.flights.storing():  # what was answered just now is to be in it
         await asyncio.wait(storing)
-    file = await to_thread.run_sync(_created, part)
+    file, part = await to_thread.run_sync(_created, target)
     try:
         async for key, found in room.store.walk(namespace):
             if key.digest in known:  # a walk may come by twice
@@ -89,9 +88,11 @@ async def export_to(room: Room, path: str | os.PathLike[str], namespace: str) ->
     return len(known)
 
 
-def _created(part: Path) -> IO[bytes]:
-    # answers to prompts: for nobody else's eyes, as a store on disk
-    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC, 0o600), "wb")
+def _created(target: Path) -> tuple[IO[bytes], Path]:
+    # answers to prompts: for nobody else's eyes (mode 600), as a store on disk; and a name of its
+    # own, because one that was killed has left its part behind
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    return os.fdopen(handle, "wb"), Path(name)
 
 
 async def import_from(
@@ -146,6 +147,7 @@ async def _put(
         entry = room.envelopes.read(Key(digest, header.namespace), line.data, left=left, now=now)
     except Undecodable as error:
         raise _damaged(number, str(error)) from None
+    left = min(left, entry.kept_for)  # nothing becomes younger than new on the way
     key = Key(digest, header.namespace if space is None else space)
     generations = await room.generations.now(key.namespace, entry.tags, policy)
     if not generations:
@@ -153,6 +155,7 @@ async def _put(
     # a stamp of its own: what is moved is another generation of the entry than what may be there
     entry = msgspec.structs.replace(entry, stamp=new_stamp(), generations=generations)
     _, data = room.envelopes.seal(key, entry, policy.compress_over)
+    await room.generations.outlast(key.namespace, entry, left, policy.op_timeout)
     return room.store.put(key, data, left, policy.op_timeout)
 
 

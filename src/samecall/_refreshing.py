@@ -28,8 +28,8 @@ class Refresher:
     """Begins refreshes for one event loop; the lease decides who in the fleet calls.
 
     A refresh is a flight that nobody waits for, of one who has seen the entry that is there. It
-    ends with what another process has made meanwhile, or with a call. After one that failed the
-    key rests for `error_ttl`.
+    ends with what another process has made meanwhile, or with a call. After one that failed, or
+    whose answer is not to be stored, the key rests for `error_ttl`.
     """
 
     flights: Flights[Outcome]
@@ -64,15 +64,18 @@ class Refresher:
                 flight.task.add_done_callback(partial(self._ended, again, flight))
 
     def _ended(self, request: Request, flight: Flight[Outcome], task: asyncio.Task[None]) -> None:
+        unwanted = False
         match flight.outcome:
             case Found(entry=entry) if entry.kind is Kind.VALUE:
                 error = None
+                # what the policy keeps nothing of has renewed nothing: the next one must not call
+                unwanted = entry.fresh_for == 0 or entry.size > request.policy.max_entry
             case Crashed(error=raised):
                 error = type(raised).__name__
             case outcome:
                 error = type(outcome).__name__
-        if error is not None:
-            self.counters.refresh_errors += 1
+        self.counters.refresh_errors += error is not None
+        if error is not None or unwanted:
             self._resting[request.key] = self.clock.now() + request.policy.error_ttl
             self._resting.move_to_end(request.key)
             if len(self._resting) > _RESTING:

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,7 +16,6 @@ from samecall._arguments import check_observers, knowing
 from samecall._books import Books
 from samecall._copies import Copies
 from samecall._envelopes import PLAIN, Envelopes
-from samecall._errors import SamecallWarning
 from samecall._events import HearsHits, hears_hits
 from samecall._failopen import FailOpenStore
 from samecall._flight import Flight
@@ -36,8 +34,10 @@ from samecall._ports import (
 from samecall._report import Report
 from samecall._reporter import Reporter, Worker, added, board_of
 from samecall._room import Room
+from samecall._seal import UNOPENED
 from samecall._tally import Tally
 from samecall._trust import UNTRACKED, Trust
+from samecall._warn import warn
 
 __all__ = ["Rooms", "Statistics"]
 
@@ -150,8 +150,10 @@ class Rooms:
             kind = type(event)
             if kind is StoreFaulted:
                 counters.store_faults += 1
-            elif kind is EntryUndecodable:
+            elif isinstance(event, EntryUndecodable):
                 counters.undecodable += 1
+                if event.reason in UNOPENED:
+                    self._warn_once(f"entries count as misses: {event.reason} (see seal=)", 1)
             self.tell(event)
 
         store = FailOpenStore(self.open(), emit, self.where, borrowed=self.borrowed)
@@ -213,15 +215,18 @@ class Rooms:
             try:
                 hear(event)
             except Exception as error:  # noqa: BLE001 - an observer must never cost an answer
-                _warn(f"observer {type(observer).__name__} raised {type(error).__name__}")
+                warn(f"observer {type(observer).__name__} raised {type(error).__name__}", 2)
 
     def report_uncached(self, reason: str) -> None:
         """Count a call or an answer that cannot be cached; warn once per reason."""
         self.here().counters.uncached += 1
         self.tell(CallUncached(reason))
-        if reason not in self._warned and len(self._warned) < _WARNINGS:
-            self._warned.add(reason)
-            _warn(f"not cached: {reason}")
+        self._warn_once(f"not cached: {reason}", 3)
+
+    def _warn_once(self, message: str, level: int) -> None:
+        if message not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add(message)
+            warn(message, level)
 
     def detach(self, mine: Callable[[Flight[Outcome]], bool]) -> None:
         """These flights keep nothing from now on, in every loop of this process."""
@@ -264,13 +269,6 @@ def _sum(counters: Iterable[Counters]) -> Counters:
     return Counters(
         **{item.name: sum(getattr(one, item.name) for one in every) for item in fields(Counters)}
     )
-
-
-def _warn(message: str) -> None:
-    try:
-        warnings.warn(message, SamecallWarning, stacklevel=4)
-    except SamecallWarning as error:  # warnings are errors here; no answer is lost for one
-        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 _all: weakref.WeakSet[Rooms] = weakref.WeakSet()

@@ -9,7 +9,14 @@ from typing import Any
 
 from samecall._errors import ConfigurationError, Undecodable
 
-__all__ = ["Seal"]
+__all__ = ["NOT_SEALED", "NO_SEAL", "UNOPENED", "Seal"]
+
+NO_SEAL = "it is sealed, and there is no key here"
+NOT_SEALED = "it is not sealed"
+_OTHER_KEY = "sealed with a key that is not here"
+_BROKEN = "its seal is broken"
+UNOPENED = frozenset({NO_SEAL, NOT_SEALED, _OTHER_KEY, _BROKEN})
+"""Why an entry is a miss to who has no key, another one, or none any more."""
 
 _KEY, _NONCE = 32, 12
 _ID = re.compile(r"[A-Za-z0-9._-]{1,40}")
@@ -54,11 +61,11 @@ class Seal:
         head, nonce = sealed[:start], sealed[start : start + _NONCE]
         cipher = self._ciphers.get(head[1:].decode("ascii", "replace"))
         if cipher is None:
-            raise Undecodable("sealed with a key that is not here")
+            raise Undecodable(_OTHER_KEY)
         try:
             opened: bytes = cipher.decrypt(nonce, sealed[start + _NONCE :], head + bound)
         except Exception as error:  # cryptography's own, or of what is too short to be anything
-            raise Undecodable("its seal is broken") from error
+            raise Undecodable(_BROKEN) from error
         return opened
 
     def __repr__(self) -> str:

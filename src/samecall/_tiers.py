@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 from samecall._copy import age_of, near_key, near_space, stamp_of, unwrap, wrap
 from samecall._entry import Key
-from samecall._errors import SamecallWarning, StoreRefused
+from samecall._errors import StoreRefused
 from samecall._ports import (
     EPOCH_NONE,
     EPOCH_UNTOLD,
@@ -30,6 +29,7 @@ from samecall._ports import (
     Hit,
     LeaseStore,
 )
+from samecall._warn import warn
 
 __all__ = ["TRUST", "Tiers"]
 
@@ -192,7 +192,7 @@ class Tiers:
         self._rest()
         if isinstance(error, StoreRefused) and not self._warned:
             self._warned = True
-            warnings.warn(f"no near copies: {error}", SamecallWarning, stacklevel=2)
+            warn(f"no near copies: {error}")
 
     def _rest(self) -> None:
         self._rested_at = asyncio.get_running_loop().time() + _REST

@@ -99,6 +99,34 @@ async def test_a_failing_refresh_poisons_nothing(w: World, error: Exception) -> 
     assert cache.statistics().errors == 0
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"should_store": lambda _, answer: answer == "old"},
+        {"lifetime": lambda answer: 10 if answer == "old" else 0},
+        {"max_entry": 200},
+    ],
+    ids=["should_store", "lifetime", "max_entry"],
+)
+@virtual
+async def test_a_refresh_that_keeps_nothing_is_not_paid_for_at_every_hit(
+    w: World, rule: dict[str, Any]
+) -> None:
+    """The stale answer goes on; the key rests as after a refresh that failed."""
+    policy = SWR.replace(**rule)
+    cache, provider = w.cache(policy), w.provider()
+    await fill(w, cache, policy)
+    provider.answer(random.randbytes(1_000).hex())
+    await asyncio.sleep(11)
+    for calls in (1, 2):
+        for _ in range(5):
+            assert await cache.get_or_call("k", provider) == "old"
+            await w.turns()
+        assert provider.calls == calls
+        await asyncio.sleep(2.1)
+    assert cache.statistics().refresh_errors == 0
+
+
 @virtual
 async def test_past_its_window_a_stale_answer_is_none(w: World) -> None:
     """And `max_age` bounds the window of the reader that has one."""

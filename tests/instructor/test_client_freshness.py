@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -58,6 +59,24 @@ async def test_a_policy_for_one_call(
     await stored(cache)
     await client.create(**question(cache_policy=policy, cache_ttl=5))
     assert provider.calls == 2
+
+
+async def test_a_rule_may_be_any_object_that_can_be_called(
+    bare: instructor.AsyncInstructor, cache: Cache, provider: StubProvider
+) -> None:
+    """One without a hash too, also where the call changes something of its policy."""
+
+    @dataclass
+    class Rule:
+        name: str
+
+        def __call__(self, request: Any, answer: Any) -> bool:
+            return bool(answer.name == self.name)
+
+    client = cached(bare, cache, policy=Policy(should_store=Rule("nobody")))
+    for more in ({}, {"cache_ttl": 5}, {"timeout": 30.0}):
+        await client.create(**question(**more))
+    assert (cache.statistics().unwanted, provider.calls) == (3, 3)
     with pytest.raises(ConfigurationError, match="cache_policy takes a Policy"):
         await client.create(**question(cache_policy={"ttl": 5}))
     with pytest.raises(ConfigurationError, match="cache_tags takes"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,7 +18,7 @@ import instructor
 from samecall import Cache, ConfigurationError, Policy, SamecallWarning
 from samecall._memory import MemoryStore
 from samecall._portal import portal_for
-from samecall.instructor import NativeCache, cached
+from samecall.instructor import NativeCache, _native, cached
 from samecall.testing import LocalServer, ManualClock, StubProvider
 
 MESSAGES = [{"role": "user", "content": "Who wrote the first program?"}]
@@ -125,6 +126,22 @@ def test_what_cannot_be_stored_is_told_and_not_raised(native: NativeCache) -> No
     with pytest.warns(SamecallWarning, match="not cached"):
         native.set("a", object())
     assert native.get("a") is None
+
+
+def test_trouble_is_no_exception_where_warnings_are_errors(
+    native: NativeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown all the same."""
+
+    def broken(_: object) -> object:
+        raise RuntimeError("no more threads")
+
+    monkeypatch.setattr(_native, "loop_for", broken)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("error")
+        native.set("a", "text")
+        assert native.get("a") is None
+    assert ["no more threads" in str(each.message) for each in told] == [True, True]
 
 
 def test_from_the_portals_own_thread_it_is_a_miss(native: NativeCache) -> None:

@@ -80,8 +80,11 @@ class Verdict:
 class Tree:
     """A copy of the project, to be broken."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, whole: bool = False) -> None:
         self.root = place
+        # A mutation may have the size and the second of what it replaces; the whole tree's tests
+        # leave that of the packages for all others.
+        self.bytecode = "" if whole else "1"
         ignored = shutil.ignore_patterns("__pycache__", ".*_cache")
         for part in PARTS:
             source = ROOT / part
@@ -92,8 +95,7 @@ class Tree:
 
     def run(self, *arguments: str, longest: float) -> tuple[int | None, str]:
         """Python in this tree: its exit code (None: it hung) and its output."""
-        # no bytecode: a mutation may have the size and the second of what it replaces
-        own = {"PYTHONPATH": str(self.root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {"PYTHONPATH": str(self.root / "src"), "PYTHONDONTWRITEBYTECODE": self.bytecode}
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
@@ -169,7 +171,7 @@ def check_whole(tree: Tree, guards: list[Guard]) -> None:
         raise SystemExit(f"the tests would not run on the copy, but on {where.strip()!r}")
     tests = list(dict.fromkeys(guard.test for guard in guards))
     began = time.monotonic()
-    code, output = tree.test(*tests, longest=600)
+    code, output = tree.test(*tests, longest=120 + 15 * len(tests))
     if code != PASSED:
         print(output)
         raise SystemExit("with every guard in its place, a named test does not pass")
@@ -212,7 +214,7 @@ def main() -> None:
         guards = random.Random(asked.seed).sample(guards, asked.sample)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="samecall-mutants-") as place:
-        check_whole(Tree(Path(place) / "whole"), guards)
+        check_whole(Tree(Path(place) / "whole", whole=True), guards)
         verdicts = prove(Path(place), guards, asked.jobs)
     bad = [verdict for verdict in verdicts if not verdict.good]
     if asked.verbose:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
 
 from samecall import Cache, Policy
 from samecall._codec import PlainCodec
+from samecall._disk import DiskStore
+from samecall._disk.tables import space_of
 from samecall._key import key_from
+from samecall._memory import MemoryStore
 from samecall._ports import ErrorRecord, Failure, Found, Reach
+from samecall._redis import names as names_in_redis
+from samecall._tiers import Tiers
 
 PLACES = ["memory", "disk", "redis", "cluster", "tiers"]
 PATIENT = 30.0
@@ -53,6 +62,39 @@ class Place:
         assert found is not None
         key = key_from(name, self.namespace, cache.secret)
         await self.store(cache).set(key, found.data, found.left - seconds)
+
+    async def settled(self, cache: Cache, name: str = "k") -> None:
+        """Wait until a flight has nothing more to tell the store."""
+        key = key_from(name, self.namespace, cache.secret)
+        await cache._rooms.here().flights.settled(key)
+
+    async def generation_lasts(self, cache: Cache, tag: str = "") -> float:
+        """Seconds for which the store still knows the generation of a tag."""
+        store = self.store(cache)
+        store = store.far if isinstance(store, Tiers) else store
+        if isinstance(store, MemoryStore):
+            return float("inf")
+        if isinstance(store, DiskStore):
+            file = sqlite3.connect(str(self.where).removeprefix("disk://"))
+            names = (space_of(self.namespace), space_of(tag))
+            asked = "SELECT ends FROM generations WHERE space = ? AND tag = ?"
+            ((ends,),) = file.execute(asked, names).fetchall()
+            file.close()
+            return float(ends) - store.disk._opened.ledger.now()
+        async with self.raw() as client:
+            return float(await client.pttl(names_in_redis.generation(self.namespace, tag))) / 1000
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[Any]:
+        """A client of the Redis that is asked in the end, whatever lies before it."""
+        where = self.where if isinstance(self.where, str) else self.where[-1]  # type: ignore[index]
+        client: Any = (
+            RedisCluster.from_url(where.replace("+cluster", "").partition(",")[0], protocol=2)
+            if "cluster" in where
+            else Redis.from_url(where.replace("redis+unix", "unix"), protocol=2)
+        )
+        yield client
+        await client.aclose()
 
     async def values(self, cache: Cache) -> dict[bytes, bytes]:
         """All envelopes of the namespace, by the digests of their keys."""

@@ -204,3 +204,21 @@ async def test_what_is_large_is_stored_small(place: Place) -> None:
     assert await other.get_or_call("k", says("not called")) == text
     (data,) = (await place.values(one)).values()
     assert len(data) < len(text) / 4
+
+
+async def test_generations_outlast_what_bears_them(place: Place) -> None:
+    """Also an answer that is kept for longer than its policy's `ttl`, or than its neighbour's."""
+    cache = place.cache(Policy(ttl=10, deadline=20))
+    await cache.get_or_call("short", says(1), tags=("t",))
+    longer = Policy(ttl=10, deadline=20, lifetime=lambda _: 5_000)
+    await cache.get_or_call("long", says(2), tags=("t",), policy=longer)
+    await stored(cache, 2)
+    await place.settled(cache, "long")
+    for tag in ("", "t"):
+        assert await place.generation_lasts(cache, tag) > 5_000
+    other = place.cache(Policy(ttl=10, deadline=20))  # of a neighbour that asks for less
+    await other.get_or_call("longest", says(3), tags=("t",), policy=Policy(ttl=1e6, deadline=20))
+    await stored(other)
+    await place.settled(other, "longest")
+    for tag in ("", "t"):
+        assert await place.generation_lasts(other, tag) > 1e6

@@ -53,6 +53,24 @@ async def test_out_of_each_store_and_into_each(
     await through.close()
 
 
+async def test_what_is_moved_lasts_as_long_as_it_says(place: Place, tmp_path: Path) -> None:
+    """Its generations too; and no longer than it was ever to be kept, whatever the file says."""
+    file, source = tmp_path / "entries.jsonl", place.cache(Policy(ttl=5_000))
+    await source.get_or_call("k", says("answer"), tags=("t",))
+    await stored(source)
+    await source.export(file)
+    await source.clear(reclaim=True)
+    header, line = file.read_text().splitlines()
+    file.write_text(f"{header}\n{json.dumps({**json.loads(line), 'left': 1e9})}\n")
+    cache = place.cache(Policy(ttl=10, deadline=20))
+    assert await cache.import_(file) == Imported(1, 0)
+    found = await place.held(cache)
+    assert found is not None
+    assert 4_900 < found.left <= 5_000
+    for tag in ("", "t"):
+        assert await place.generation_lasts(cache, tag) > found.left
+
+
 async def test_damage_in_the_middle_is_named_and_what_stands_before_it_is_stored(
     place: Place, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,10 +13,14 @@ import pytest
 from place_support import FleetCodec, Place, says, stored, until
 
 from samecall import Cache, Key, Policy, RemoteCallError, Seal
+from samecall._disk import DiskStore
 from samecall._entry import Entry, Kind, Payload, decode_entry, encode_entry, new_stamp
 from samecall._key import key_from
+from samecall._memory import MemoryStore
 from samecall._ports import ErrorRecord, Failed, Lead, Wait
+from samecall._redis import names as names_in_redis
 from samecall._stream.frames import Frame, Frames
+from samecall._tiers import Tiers
 from samecall.testing import GatedProvider
 
 SEAL = Seal({"old": b"o" * 32, "now": b"n" * 32}, "now")
@@ -234,30 +239,16 @@ async def test_what_was_forgotten_is_not_believed_again_by_who_knew(place: Place
 
 async def put_back(place: Place, cache: Cache, generation: bytes) -> None:
     """As somebody with a login does it, in whatever store that is."""
-    from samecall._disk import DiskStore
-    from samecall._memory import MemoryStore
-    from samecall._redis import names
-    from samecall._tiers import Tiers
-
     store = place.store(cache)
     store = store.far if isinstance(store, Tiers) else store
     if isinstance(store, MemoryStore):
         store._generations[place.namespace, "t"] = generation
     elif isinstance(store, DiskStore):
-        import sqlite3
-
         file = sqlite3.connect(str(place.where).removeprefix("disk://"))
         file.execute("UPDATE generations SET value = ? WHERE tag = ?", (generation, b"t"))
         file.commit()
         file.close()
     else:
-        from redis.asyncio import Redis, RedisCluster
-
-        where = place.where if isinstance(place.where, str) else place.where[-1]  # type: ignore[index]
-        client: Any = (
-            RedisCluster.from_url(where.replace("+cluster", "").partition(",")[0], protocol=2)
-            if "cluster" in where
-            else Redis.from_url(where.replace("redis+unix", "unix"), protocol=2)
-        )
-        assert await client.set(names.generation(place.namespace, "t"), generation, ex=600)
-        await client.aclose()
+        async with place.raw() as client:
+            name = names_in_redis.generation(place.namespace, "t")
+            assert await client.set(name, generation, ex=600)

@@ -364,6 +364,29 @@ async def test_two_processes_record_into_one_file(path: Path) -> None:
         assert [await cassette.get_or_call(key, pay) for key in "12"] == ["paid"] * 2
 
 
+async def test_two_that_rewrite_at_once_keep_what_both_have_paid_for(path: Path) -> None:
+    """And nothing of what was there before, which neither has asked for."""
+
+    def pay(answer: str) -> Any:
+        async def call() -> str:
+            return answer
+
+        return call
+
+    async with Cassette(path, mode="record") as old:
+        await old.get_or_call("old", pay("old"))
+    one, other = Cassette(path, mode="rewrite"), Cassette(path, mode="rewrite")
+    for cassette, key in ((one, "a"), (other, "b"), (one, "c")):
+        await cassette.get_or_call(key, pay(key))
+        cassette.save()
+    await one.aclose()
+    await other.aclose()
+    async with Cassette(path) as cassette:
+        assert [await cassette.get_or_call(key, pay("paid")) for key in "abc"] == ["a", "b", "c"]
+        with pytest.raises(CacheMiss):
+            await cassette.get_or_call("old", pay("paid"))
+
+
 async def test_the_file_can_be_reviewed(path: Path, recorded: Any) -> None:
     """The request and the answer stand there as JSON; neither key nor endpoint does."""
     head, line = path.read_text().splitlines()

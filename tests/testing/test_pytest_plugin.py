@@ -49,6 +49,24 @@ class TestClass:
         assert ask(samecall_cassette, "other") == "paid"
 """
 
+WORKER = """
+from types import SimpleNamespace
+
+import pytest
+
+from samecall.testing import pytest_plugin
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    # as pytest-xdist does it: the controller's run began long ago
+    config.workerinput = {}
+    controller = SimpleNamespace(stash={pytest_plugin._BEGAN: 1.0})
+    pytest_plugin.pytest_configure_node(
+        SimpleNamespace(config=controller, workerinput=config.workerinput)
+    )
+"""
+
 
 def run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *arguments: str, pays: bool
@@ -119,3 +137,26 @@ def test_rewrite_takes_out_what_is_asked_no_more(
     cassette = files / "cassettes" / "test_it" / "test_plain.jsonl"
     assert len(cassette.read_text().splitlines()) == 2
     run(pytester, monkeypatch, "-k", "plain", pays=False).assert_outcomes(passed=1)
+
+
+def test_rewrite_keeps_what_other_tests_of_the_run_have_paid_for(
+    pytester: pytest.Pytester, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tests share a cassette: what neither asks for is gone, what both did is there."""
+    run(pytester, monkeypatch, "-k", "marked", "--samecall-record", pays=True)
+    test = files / "test_it.py"
+    test.write_text(test.read_text().replace('"other"', '"another"'))
+    run(pytester, monkeypatch, "-k", "marked", "--samecall-rewrite", pays=True)
+    assert len((files / "shared.jsonl").read_text().splitlines()) == 3
+    run(pytester, monkeypatch, "-k", "marked", pays=False).assert_outcomes(passed=2)
+
+
+def test_rewrite_by_several_workers_is_one_run(
+    pytester: pytest.Pytester, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that comes to a shared cassette after another one has rewritten it adds to it."""
+    run(pytester, monkeypatch, "-k", "marked", "--samecall-record", pays=True)
+    (files / "conftest.py").write_text(WORKER)
+    rewritten = run(pytester, monkeypatch, "-k", "marked_too", "--samecall-rewrite", pays=True)
+    rewritten.assert_outcomes(passed=1)
+    assert len((files / "shared.jsonl").read_text().splitlines()) == 3

@@ -15,7 +15,7 @@ from samecall._arguments import Mode, check_tags
 from samecall._cache import Cache
 from samecall._cassette.nearest import as_json, differing
 from samecall._cassette.recorder import LIFE, Recorder
-from samecall._cassette.tape import Recorded, add_to_tape, read_tape, write_tape
+from samecall._cassette.tape import Recorded, add_to_tape, read_tape, replace_tape, state_of
 from samecall._entry import Key, decode_entry
 from samecall._envelopes import PLAIN
 from samecall._errors import CacheMiss, ConfigurationError, Undecodable
@@ -72,6 +72,7 @@ class Cassette(Cache):
         self._asked: dict[Key, Any] = {}
         self._saving = threading.Lock()
         self._saved = time.monotonic()
+        self._state = state_of(self.path)
         if mode == "replay" and not self.path.exists():
             raise ConfigurationError(
                 f'there is no cassette {self.path}; record it with mode="record" '
@@ -215,7 +216,7 @@ class Cassette(Cache):
             if not new:
                 return
             if self.mode == "rewrite":
-                write_tape(self.path, {**self._tape, **new})
+                self._state = replace_tape(self.path, {**self._tape, **new}, self._state)
             else:
                 add_to_tape(self.path, new)
             self._tape |= new

@@ -22,7 +22,7 @@ from samecall._cassette.forms import UNREADABLE, hidden, shown
 from samecall._entry import Key, Payload
 from samecall._errors import ConfigurationError
 
-__all__ = ["FORMAT", "Recorded", "add_to_tape", "read_tape", "write_tape"]
+__all__ = ["FORMAT", "Recorded", "add_to_tape", "read_tape", "replace_tape", "state_of"]
 
 FORMAT = 1
 _DIGEST = 32
@@ -90,7 +90,16 @@ def _read(line: Any) -> tuple[Key, Recorded]:
     return key, Recorded(line.get("request"), Payload(tag, hidden(answer)))
 
 
-def write_tape(path: Path, tape: Tape) -> None:
+def state_of(path: Path) -> tuple[int, int] | None:
+    """Tells one state of a file from the next, which is another file; None: there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
+def _write_tape(path: Path, tape: Tape) -> None:
     """Put `tape` in the place of the file, all of it or nothing."""
     lines = [json.dumps({"samecall": "cassette", "format": FORMAT})]
     lines += [_line(key, tape[key]) for key in sorted(tape)]
@@ -109,7 +118,19 @@ def write_tape(path: Path, tape: Tape) -> None:
 def add_to_tape(path: Path, tape: Tape) -> None:
     """Put `tape` into the file, beside what others (a test run has many workers) put there."""
     with _alone(path):
-        write_tape(path, {**(read_tape(path) if path.exists() else {}), **tape})
+        _write_tape(path, {**(read_tape(path) if path.exists() else {}), **tape})
+
+
+def replace_tape(path: Path, tape: Tape, known: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Put `tape` in the place of the file as it was `known`; what others made since then stays.
+
+    Gives the state that it has now.
+    """
+    with _alone(path):
+        now = state_of(path)
+        others = read_tape(path) if now not in (known, None) else {}
+        _write_tape(path, {**others, **tape})
+        return state_of(path)
 
 
 def _line(key: Key, recorded: Recorded) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -28,8 +27,9 @@ from pydantic import BaseModel
 
 from samecall._codec import UNREADABLE, BaseCodec
 from samecall._entry import Payload, Spent
-from samecall._errors import SamecallError, SamecallWarning, Undecodable, Unstorable
+from samecall._errors import SamecallError, Undecodable, Unstorable
 from samecall._ports import ErrorRecord, Failure
+from samecall._warn import warn
 from samecall.instructor._answer import Answer, AnswerMould, mould_of
 from samecall.instructor._completions import Stored, pack, unpack
 from samecall.instructor._faults import last_completion, reach_of, told
@@ -248,11 +248,7 @@ class AnswerCodec(BaseCodec[Answer]):
         if not same:
             raise Unstorable(f"{why}; nor does the model come back equal from its JSON") from None
         if form == "text":
-            warnings.warn(
-                f"{why}; create_with_completion gives its text on a hit",
-                SamecallWarning,
-                stacklevel=2,
-            )
+            warn(f"{why}; create_with_completion gives its text on a hit")
         return body
 
     def _from_parsed(self, body: _Body) -> Answer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,9 +11,10 @@ from instructor.cache import BaseCache
 
 from samecall._arguments import L1
 from samecall._cache import Cache
-from samecall._errors import CacheMiss, SamecallWarning
+from samecall._errors import CacheMiss
 from samecall._policy import Duration, Policy, seconds
 from samecall._portal import loop_for
+from samecall._warn import warn
 
 __all__ = ["NativeCache"]
 
@@ -87,9 +87,7 @@ class NativeCache(BaseCache):
         except TimeoutError:
             return None  # it goes on by itself, and ends within its own bounds
         except Exception as error:  # noqa: BLE001 - the caller has paid, or is about to: nothing is lost here
-            warnings.warn(
-                f"not cached: {type(error).__name__}: {error}", SamecallWarning, stacklevel=3
-            )
+            warn(f"not cached: {type(error).__name__}: {error}", 2)
             return None
 
 

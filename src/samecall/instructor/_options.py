@@ -116,8 +116,15 @@ def _is_wait(timeout: Any) -> bool:
     return isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < 1e8
 
 
-@lru_cache(256)
 def _derived(policy: Policy, ttl: float | None, wait: float | None) -> Policy:
+    try:
+        return _remembered(policy, ttl, wait)
+    except TypeError:  # a rule that has no hash
+        return _remembered.__wrapped__(policy, ttl, wait)
+
+
+@lru_cache(256)
+def _remembered(policy: Policy, ttl: float | None, wait: float | None) -> Policy:
     changes: dict[str, float] = {}
     if ttl is not None:
         changes["ttl"] = ttl

@@ -6,6 +6,7 @@ Loaded by pytest wherever samecall is installed, so nothing heavy is imported be
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "pytest_addoption",
     "pytest_configure",
+    "pytest_configure_node",
     "pytest_report_header",
     "samecall_cassette",
 ]
@@ -27,6 +29,10 @@ _TAKES = (
     "samecall(path=None, **settings): the cassette of this test; `path` counts from the directory "
     "of the test's file, `settings` go to `samecall.testing.Cassette`"
 )
+
+
+_BEGAN = pytest.StashKey[float]()
+_REWRITTEN = pytest.StashKey[set[Path]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +58,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The marker is known, also with `--strict-markers`."""
     config.addinivalue_line("markers", _TAKES)
+    config.stash[_REWRITTEN] = set()
+    run: dict[str, Any] = getattr(config, "workerinput", {})
+    config.stash[_BEGAN] = run.get("samecall_began", time.time())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """The workers of pytest-xdist are one run."""
+    node.workerinput["samecall_began"] = node.config.stash[_BEGAN]
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -67,12 +82,24 @@ def samecall_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     Replays, unless pytest runs with `--samecall-record` or `--samecall-rewrite`.
     """
     from samecall._cassette import Cassette
+    from samecall._cassette.tape import state_of
 
     path, settings = _settings(request)
     settings.setdefault("mode", request.config.getoption("samecall_mode"))
+    rewritten, rewrites = request.config.stash[_REWRITTEN], settings["mode"] == "rewrite"
+    if rewrites and (path in rewritten or _is_of_this_run(path, request.config)):
+        settings["mode"] = "record"  # another test of this run shares the file
+    before = state_of(path)
     cassette = Cassette(path, **settings)
     yield cassette
     cassette.save()
+    if rewrites and state_of(path) != before:
+        rewritten.add(path)
+
+
+def _is_of_this_run(path: Path, config: pytest.Config) -> bool:
+    """Whether a file was written since the run began, by a worker of it."""
+    return path.exists() and path.stat().st_mtime >= config.stash[_BEGAN]
 
 
 def _settings(request: pytest.FixtureRequest) -> tuple[Path, dict[str, Any]]:
