@@ -222,3 +222,14 @@ def test_anthropic_on_aws_with_a_login_from_the_environment(
     assert digest(living) == renewed
     monkeypatch.setenv("AWS_PROFILE", "work")
     assert digest(living) != renewed
+
+
+def test_what_a_client_of_google_sends_with_every_call_separates() -> None:
+    from google import genai
+
+    def of(**options: Any) -> str:
+        sdk = genai.Client(api_key="k", http_options={"api_version": "v1", **options})
+        return digest(instructor.from_genai(sdk, model="m", use_async=True))
+
+    assert len({of(), of(api_version="v1alpha"), of(extra_body={"a": 1})}) == 3
+    assert of(timeout=5, headers={"X-Pod": "7"}) == of()

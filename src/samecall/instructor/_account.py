@@ -24,6 +24,8 @@ _ENDPOINT = (
     "_api_host",
     "endpoint_url",
     "_custom_query",
+    "api_version",
+    "extra_body",
     "vertexai",
     "location",
     "region",
