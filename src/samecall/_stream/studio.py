@@ -62,9 +62,12 @@ class Studio:
     @asynccontextmanager
     async def recorded(
         self, key: Key, tape: Tape, lease: float, timeout: float, heard: Callable[[int], None],
-        epoch: bytes,
+        lost: Callable[[], None], epoch: bytes,
     ) -> AsyncGenerator[Recorder]:  # fmt: skip
-        """While the body runs, the tape goes to the store and the lease is renewed."""
+        """While the body runs, the tape goes to the store and the lease is renewed.
+
+        heard: told how many processes follow. lost: called when the lease turns out not to be ours.
+        """
         record = partial(self.archive.record, key, tape.token)
         life = max(_LIFE, 2 * lease)
         recorder = Recorder(
@@ -73,6 +76,7 @@ class Studio:
             lambda number, frame: record(number, frame, lease, life, epoch, timeout),
             min(lease / 3, _TICK_AT_MOST),
             heard,
+            lost,
         )
         task = asyncio.get_running_loop().create_task(recorder.run())
         try:
