@@ -17,6 +17,20 @@ from samecall.instructor._question import Snapshot, parts_of
 __all__ = ["recorded_key"]
 
 _VERSION = "cassette/1"
+_ARGUMENTS = frozenset(
+    {
+        "api_base", "api_key", "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
+        "azure_ad_token", "base_url", "organization", "vertex_credentials", "vertex_project",
+    }
+)  # fmt: skip
+"""Arguments of a call, of LiteLLM's above all."""
+_WITHIN = {
+    "extra_headers": LOGINS | {"cookie", "proxy-authorization", "x-amz-security-token"},
+    "extra_query": frozenset(
+        {"access_token", "api-key", "api_key", "apikey", "key", "subscription-key", "token"}
+    ),
+    "extra_body": _ARGUMENTS,
+}
 
 
 def recorded_key(
@@ -34,13 +48,6 @@ def recorded_key(
     asked: dict[str, Any] = parts_of(
         snapshot, of=b"", default_model=default_model, account_named=True, vary=None
     )["asked"]
-    headers = asked.get("extra_headers")
-    if isinstance(headers, Mapping):
-        named = cast("Mapping[str, object]", headers)
-        kept = {name: value for name, value in named.items() if name not in LOGINS}
-        asked = {name: value for name, value in asked.items() if name != "extra_headers"}
-        if kept:
-            asked["extra_headers"] = kept
     provider, mode = client
     request = {
         "provider": provider,
@@ -48,7 +55,7 @@ def recorded_key(
         "response_model": f"{_name(ready)} {digest_of(ready.schema).hex()[:32]}",
         "cache_namespace": options.namespace,
         "cache_vary": options.vary,
-        **asked,
+        **_without_logins(asked),
     }
     try:
         key = Key(digest_of((_VERSION, ready.schema, request)), options.namespace)
@@ -56,6 +63,20 @@ def recorded_key(
         raise Unkeyable(unkeyable.path.removeprefix("[2]."), unkeyable.why) from None
     cassette.note(key, request)
     return key
+
+
+def _without_logins(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked, without what says on whose account and where: it is to be kept in git."""
+    kept = {name: value for name, value in asked.items() if name not in _ARGUMENTS}
+    for name, logins in _WITHIN.items():
+        held = kept.get(name)
+        if isinstance(held, Mapping):
+            named = cast("Mapping[str, object]", held).items()
+            rest = {each: value for each, value in named if str(each).lower() not in logins}
+            kept = {other: value for other, value in kept.items() if other != name}
+            if rest:
+                kept[name] = rest
+    return kept
 
 
 def _name(ready: Prepared) -> str:
