@@ -190,11 +190,13 @@ class Flights(Generic[OutcomeT]):
         for key in filter(mine, tuple(self._leading)):
             self.doubt(key)
 
-    def detach(self, mine: Callable[[Flight[OutcomeT]], bool]) -> None:
+    def detach(self, mine: Callable[[Flight[OutcomeT]], bool]) -> list[Flight[OutcomeT]]:
         """Nobody joins these flights any more, and they keep nothing; their callers stay."""
-        for flight in filter(mine, self._all()):
+        detached = list(filter(mine, self._all()))
+        for flight in detached:
             flight.detached = True
             self.remove(flight)
+        return detached
 
     async def aclose(self, grace: float) -> None:
         """Give flights that landed `grace` seconds to store their answer; end the others."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from samecall._disk.tables import ERROR, VALUE, Names, Tables, names_of, space_of
+from samecall._disk.reels import Reels
+from samecall._disk.tables import ERROR, VALUE, Names, names_of, space_of
 from samecall._entry import Key
 from samecall._ports import (
     EPOCH_NONE,
@@ -30,7 +31,7 @@ __all__ = ["Ledger"]
 _WALKED, _WALKED_BYTES = 64, 2**20
 
 
-class Ledger(Tables):
+class Ledger(Reels):
     """What a store is asked, over the rows of one file."""
 
     # --- reading ------------------------------------------------------------------------------
@@ -63,6 +64,8 @@ class Ledger(Tables):
             return answer
         now, names = self.now(), names_of(key)
         found = self.entry(names, VALUE, now)
+        if self.held(names, now) is None:  # one that comes twice shows nobody what it had recorded
+            self.unwind(key, token)
         self.take(names, token, now + lease)
         stamp = stamp_of(found.data) if found is not None else SEEN_NOTHING
         return Lead(stamp, self.epoch(names, now))
@@ -144,6 +147,9 @@ class Ledger(Tables):
             self.bury(names, now + tombstone)
         self.drop(names, VALUE)
         self.drop(names, ERROR)
+        held = self.held(names, now)
+        if held is not None:
+            self.unwind(key, held[0])
         self.free(names)
         self.ring(key, names, b"")
 
