@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import traceback
 from collections import OrderedDict
@@ -195,8 +196,13 @@ def lifetime_of(request: Request, value: Any) -> float:
     life: float | None = None
     if policy.should_store is not None or policy.lifetime is not None:
         answer = request.codec.shown(value)
-        if policy.should_store is not None and not policy.should_store(request.asked, answer):
-            return 0.0
+        if policy.should_store is not None:
+            wanted = policy.should_store(request.asked, answer)
+            if inspect.iscoroutine(wanted):  # which says yes to everything
+                wanted.close()
+                raise Unstorable("should_store takes a plain function; this one is async")
+            if not wanted:
+                return 0.0
         if policy.lifetime is not None:
             life = _told(policy.lifetime(answer))
     if life is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from samecall._cassette import Cassette
@@ -17,6 +17,22 @@ from samecall.instructor._question import Snapshot, parts_of
 __all__ = ["recorded_key"]
 
 _VERSION = "cassette/1"
+_ARGUMENTS = frozenset(
+    {
+        "api_base", "api_key", "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
+        "azure_ad_token", "base_url", "organization", "vertex_credentials", "vertex_project",
+    }
+)  # fmt: skip
+"""Arguments of a call, of LiteLLM's above all."""
+_QUERY = frozenset(
+    {"access_token", "api-key", "api_key", "apikey", "key", "subscription-key", "token"}
+)
+_HEADERS = frozenset({"cookie", "x-amz-security-token"})
+_WITHIN: dict[str, Callable[[str], bool]] = {
+    "extra_headers": lambda name: name in _HEADERS or is_login(name),
+    "extra_query": _QUERY.__contains__,
+    "extra_body": _ARGUMENTS.__contains__,
+}
 
 
 def recorded_key(
@@ -35,13 +51,6 @@ def recorded_key(
     asked: dict[str, Any] = parts_of(
         snapshot, of=b"", default_model=default_model, account_named=True, vary=None
     )["asked"]
-    headers = asked.get("extra_headers")
-    if isinstance(headers, Mapping):
-        named = cast("Mapping[str, object]", headers)
-        kept = {name: value for name, value in named.items() if not is_login(name)}
-        asked = {name: value for name, value in asked.items() if name != "extra_headers"}
-        if kept:
-            asked["extra_headers"] = kept
     provider, mode = client
     request = {
         "provider": provider,
@@ -50,7 +59,7 @@ def recorded_key(
         "cache_namespace": options.namespace,
         "cache_vary": options.vary,
         **({"client": dict(settings)} if settings else {}),
-        **asked,
+        **_without_logins(asked),
     }
     try:
         key = Key(digest_of((_VERSION, ready.schema, request)), options.namespace)
@@ -58,6 +67,20 @@ def recorded_key(
         raise Unkeyable(unkeyable.path.removeprefix("[2]."), unkeyable.why) from None
     cassette.note(key, request)
     return key
+
+
+def _without_logins(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked, without what says on whose account and where: it is to be kept in git."""
+    kept = {name: value for name, value in asked.items() if name not in _ARGUMENTS}
+    for name, hides in _WITHIN.items():
+        held = kept.get(name)
+        if isinstance(held, Mapping):
+            named = cast("Mapping[str, object]", held).items()
+            rest = {each: value for each, value in named if not hides(str(each).lower())}
+            kept = {other: value for other, value in kept.items() if other != name}
+            if rest:
+                kept[name] = rest
+    return kept
 
 
 def _name(ready: Prepared) -> str:
