@@ -263,7 +263,7 @@ class Cache(Named, Memoizing):
         `OSError`.
         """
         name = self.namespace if namespace is None else check_namespace(namespace)
-        return await export_to(self._rooms.here(), path, name)
+        return await export_to(self._rooms.here(), path, name, self.policy)
 
     async def import_(self, path: str | PathLike[str], *, namespace: str | None = None) -> Imported:
         """Store the entries of an exported file, in its namespace or another.

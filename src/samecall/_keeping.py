@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import traceback
 from collections import OrderedDict
@@ -166,7 +167,7 @@ class Keeper:
         """Hold an entry in L1, if that is another place than the store."""
         if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:
             return
-        if flight.detached:
+        if flight.detached or flight.outdated:
             return
         self.trust.keep(request.fill, entry, self.clock.now(), until, era)
         if flight.detached:  # looked at again: another thread may have forgotten just now
@@ -195,8 +196,13 @@ def lifetime_of(request: Request, value: Any) -> float:
     life: float | None = None
     if policy.should_store is not None or policy.lifetime is not None:
         answer = request.codec.shown(value)
-        if policy.should_store is not None and not policy.should_store(request.asked, answer):
-            return 0.0
+        if policy.should_store is not None:
+            wanted = policy.should_store(request.asked, answer)
+            if inspect.iscoroutine(wanted):  # which says yes to everything
+                wanted.close()
+                raise Unstorable("should_store takes a plain function; this one is async")
+            if not wanted:
+                return 0.0
         if policy.lifetime is not None:
             life = _told(policy.lifetime(answer))
     if life is None:

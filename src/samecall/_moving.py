@@ -23,7 +23,9 @@ from anyio import to_thread
 from samecall._entry import Key, new_stamp
 from samecall._errors import ConfigurationError, StoreError, Undecodable
 from samecall._policy import Policy
+from samecall._ports import Found
 from samecall._room import Room
+from samecall._seal import FOREIGN
 
 __all__ = ["Imported", "export_to", "import_from"]
 
@@ -31,6 +33,7 @@ _NAME, _FORMAT = "samecall", 1
 _STEP = 32
 _HELD = 2**20
 """Bytes of the lines that are stored at a time, give or take one."""
+_UNTOLD = "the store does not tell its generations, without which nothing is kept"
 _LINE = 128 * 2**20
 """Bytes of the longest line that is read."""
 
@@ -58,10 +61,13 @@ _header = msgspec.json.Decoder(_Header)
 _line = msgspec.json.Decoder(_Line)
 
 
-async def export_to(room: Room, path: str | os.PathLike[str], namespace: str) -> int:
+async def export_to(
+    room: Room, path: str | os.PathLike[str], namespace: str, policy: Policy
+) -> int:
     """Write all values of a namespace to a new file; how many. Raises `StoreError`, `OSError`.
 
-    The file is there once it is whole.
+    The file is there once it is whole. What is nobody's answer any more is left out: forgotten by
+    a tag, or damaged. Of what is sealed with a key that is not here nobody can tell.
     """
     target = _path(path)
     header = _Header(f"{_NAME}/{_FORMAT}", namespace, time.time())
@@ -73,6 +79,8 @@ async def export_to(room: Room, path: str | os.PathLike[str], namespace: str) ->
     try:
         async for key, found in room.store.walk(namespace):
             if key.digest in known:  # a walk may come by twice
+                continue
+            if not await _is_an_answer(room, key, found, policy):
                 continue
             known.add(key.digest)
             lines.append(msgspec.json.encode(_Line(key.hex, found.left, found.data)))
@@ -86,6 +94,20 @@ async def export_to(room: Room, path: str | os.PathLike[str], namespace: str) ->
         file.close()
         part.unlink(missing_ok=True)
     return len(known)
+
+
+async def _is_an_answer(room: Room, key: Key, found: Found, policy: Policy) -> bool:
+    """Whether an entry still answers; an import would give a forgotten one a new life."""
+    now = room.clock.now()
+    try:
+        entry = room.envelopes.read(key, found.data, left=found.left, now=now)
+    except Undecodable as error:
+        return str(error) in FOREIGN
+    if await room.generations.are(key, entry, policy):
+        return True
+    if not await room.generations.now(key.namespace, entry.tags, policy):
+        raise StoreError(_UNTOLD)
+    return False
 
 
 def _created(target: Path) -> tuple[IO[bytes], Path]:
@@ -151,7 +173,7 @@ async def _put(
     key = Key(digest, header.namespace if space is None else space)
     generations = await room.generations.now(key.namespace, entry.tags, policy)
     if not generations:
-        raise StoreError("the store does not tell its generations, without which nothing is kept")
+        raise StoreError(_UNTOLD)
     # a stamp of its own: what is moved is another generation of the entry than what may be there
     entry = msgspec.structs.replace(entry, stamp=new_stamp(), generations=generations)
     _, data = room.envelopes.seal(key, entry, policy.compress_over)

@@ -56,7 +56,9 @@ def _one_of(value: object, name: str, *known: str) -> None:
 
 
 def _function(value: object, name: str, of: str) -> None:
-    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+    called = getattr(value, "__call__", value)  # noqa: B004 - of an object that can be called
+    is_async = inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called)
+    if value is not None and (not callable(value) or is_async):
         raise ConfigurationError(
             f"{name} takes None or a plain function {of}; got {type(value).__name__}"
         )

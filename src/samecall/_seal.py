@@ -9,13 +9,15 @@ from typing import Any
 
 from samecall._errors import ConfigurationError, Undecodable
 
-__all__ = ["NOT_SEALED", "NO_SEAL", "UNOPENED", "Seal"]
+__all__ = ["FOREIGN", "NOT_SEALED", "NO_SEAL", "UNOPENED", "Seal"]
 
 NO_SEAL = "it is sealed, and there is no key here"
 NOT_SEALED = "it is not sealed"
 _OTHER_KEY = "sealed with a key that is not here"
 _BROKEN = "its seal is broken"
-UNOPENED = frozenset({NO_SEAL, NOT_SEALED, _OTHER_KEY, _BROKEN})
+FOREIGN = frozenset({NO_SEAL, _OTHER_KEY})
+"""Why an entry may well be an answer to others."""
+UNOPENED = FOREIGN | {NOT_SEALED, _BROKEN}
 """Why an entry is a miss to who has no key, another one, or none any more."""
 
 _KEY, _NONCE = 32, 12

@@ -1,4 +1,7 @@
-"""Every command on what cannot work: a plain message, the right exit code, no traceback."""
+"""Commands on what cannot work: a plain message, the right exit code, no traceback.
+
+What each and every command must bear is in test_every_command.py.
+"""
 
 import json
 import os
@@ -13,7 +16,7 @@ import pytest
 from cli_support import LIMIT, fill, process, samecall, wait_for
 
 import redis
-from samecall.testing.servers import LocalServer, free_port
+from samecall.testing.servers import LocalServer
 
 KEY = "ab" * 32
 COMMANDS = [
@@ -45,25 +48,6 @@ def empty(server):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=IDS)
-def test_a_dead_url(command):
-    done = samecall(*command, "--url", f"redis://me:secret@127.0.0.1:{free_port()}/0")
-    assert (done.code, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"samecall {command[0]}: no answer from redis://127.0.0.1:")
-    assert "secret" not in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
-def test_a_wrong_password(command):
-    with LocalServer(arguments=["--requirepass", "right"]) as locked:
-        done = samecall(*command, "--url", locked.url.replace("//", "//:wrong@"))
-    assert (done.code, done.stdout) == (3, "")
-    assert "refuses the login" in done.stderr
-    assert "wrong@" not in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -89,28 +73,6 @@ def test_no_url_and_no_namespace(command, monkeypatch):
     done = samecall(*command, "--url", "redis://127.0.0.1:1", "--namespace", "n" * 201)
     assert done.code == 2
     assert "--namespace takes a string of 1 to 200" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "code", "says"),
-    [
-        (("stats",), 1, "no worker has told of anything"),
-        (("stats", "--json"), 1, '"workers":[]'),
-        (("top", "--count", "1"), 0, "no worker has told of anything"),
-        (("ls",), 1, "no entries in namespace 'default'"),
-        (("ls", "--json"), 1, "no entries"),
-        (("show", KEY), 1, "no entry abababababababab"),
-        (("show", "abab"), 1, "no key in 'default' begins with abab"),
-        (("forget", "abab"), 1, "no key in 'default' begins with abab"),
-        (("forget", KEY), 0, KEY),
-        (("forget", "--all", "--yes"), 0, "forgot every entry of 'default'"),
-        (("doctor",), 0, "leases and entries"),
-    ],
-)
-def test_an_empty_store(command, code, says, empty):
-    done = samecall(*command, "--url", empty)
-    assert done.code == code
-    assert says in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,13 @@ def test_what_has_a_tag_is_forgotten(server):
 
     assert asyncio.run(asked()) == 1
     assert asyncio.run(asked()) == 0
-    assert samecall("forget", "--tag", "invoice", "--url", server.url, "-n", "tagged").code == 0
+    at = ("--url", server.url, "-n", "tagged")
+    assert "forgotten" not in samecall("ls", *at).stdout
+    assert samecall("forget", "--tag", "invoice", *at).code == 0
+    assert "(forgotten)" in samecall("ls", *at).stdout
+    assert json.loads(samecall("ls", "--json", *at).stdout)["forgotten"] is True
     assert asyncio.run(asked()) == 1
+    assert "forgotten" not in samecall("ls", *at).stdout
 
 
 def test_a_sealed_entry_is_shown_with_its_key_only(server):

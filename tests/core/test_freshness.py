@@ -439,6 +439,25 @@ async def test_a_rule_that_fails_costs_no_answer(w: World, name: str) -> None:
     assert cache.statistics().uncached == 1
 
 
+class Rule:
+    """An object that is called, and has to be awaited."""
+
+    async def __call__(self, *_: Any) -> bool:
+        return False
+
+
+@pytest.mark.filterwarnings("always::samecall.SamecallWarning")
+@virtual
+async def test_a_rule_that_has_to_be_awaited_says_no(w: World) -> None:
+    """Nobody awaits it, and what it gives at once would be a yes to everything."""
+    cache, provider = w.cache(Policy(should_store=lambda *_: Rule()())), w.provider()  # type: ignore[arg-type,return-value]
+    provider.answer("yes")
+    with pytest.warns(match="plain function"):
+        assert await cache.get_or_call("k", provider) == "yes"
+    await w.turns()
+    assert await cache.peek("k") is None
+
+
 @pytest.mark.parametrize(
     ("field", "bad"),
     [
@@ -449,6 +468,7 @@ async def test_a_rule_that_fails_costs_no_answer(w: World, name: str) -> None:
         ("early_refresh", math.nan),
         ("lifetime", 5),
         ("should_store", "yes"),
+        ("should_store", Rule()),
         ("variants", 0),
         ("variants", 1.5),
         ("variants", 10_000),

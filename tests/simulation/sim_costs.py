@@ -126,7 +126,9 @@ def alone_needs_trouble(history: History) -> Iterator[str]:
     for paid in history.paid:
         if paid.kind != "alone":
             continue
-        waited = paid.began - paid.owner.at
+        waited = paid.began - paid.owner.at  # by its own clock, with its leaps
+        leaps = (leap for leap in history.leaps if leap[0] == paid.proc)
+        waited += sum(by for _, at, by in leaps if paid.owner.at <= at <= paid.began)
         if waited > 0.98 * (DEADLINE + max(history.leases[paid.proc], _SILENT)):
             continue
         if history.healthy(paid.proc, paid.began - _BEFORE, paid.began):

@@ -140,6 +140,8 @@ class History:
     )
     """When a process had something to suffer from, by its name; "" stands for the store."""
     frozen: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    leaps: list[tuple[str, float, float]] = field(default_factory=list)
+    """Whose clock leapt, when, and by how many seconds."""
     restarts: list[float] = field(default_factory=list)
     dead: dict[str, float] = field(default_factory=dict)
     landed: dict[Any, float] = field(default_factory=dict)

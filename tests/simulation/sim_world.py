@@ -216,6 +216,7 @@ class World:
     def _jump(self, event: Event, process: Process) -> None:
         now = self.time.now
         process.clock.jump(event.seconds)
+        self.history.leaps.append((process.name, now, event.seconds))
         self.history.trouble(process.name, now, now + AFTER, "jump")
 
 

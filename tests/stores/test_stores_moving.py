@@ -10,6 +10,7 @@ import pytest
 from place_support import Place, says, stored
 
 from samecall import Imported, Policy, Seal, Undecodable, Warmed
+from samecall._key import key_from
 from samecall._memory import MemoryStore
 
 SEALS = [None, Seal({"k": b"k" * 32}, "k")]
@@ -69,6 +70,33 @@ async def test_what_is_moved_lasts_as_long_as_it_says(place: Place, tmp_path: Pa
     assert 4_900 < found.left <= 5_000
     for tag in ("", "t"):
         assert await place.generation_lasts(cache, tag) > found.left
+
+
+@pytest.mark.parametrize("seal", SEALS, ids=["open", "sealed"])
+@pytest.mark.parametrize("way", ["tag", "namespace"])
+async def test_what_was_forgotten_does_not_move(
+    place: Place, tmp_path: Path, seal: Seal | None, way: str
+) -> None:
+    """Its bytes lie there until their time is over; an import would let it live again."""
+    file, source = tmp_path / "entries.jsonl", await filled(place, seal, 6)
+    await (source.forget_tag("t1") if way == "tag" else source.clear())
+    left = [0, 2, 4] if way == "tag" else []
+    assert len(await place.values(source)) == 6
+    assert await source.export(file) == len(left)
+    other = place.cache(seal=seal, namespace=f"{place.namespace}-2")
+    assert await other.import_(file, namespace=other.namespace) == Imported(len(left), 0)
+    assert await kept(other, 6) == left
+
+
+async def test_what_is_damaged_does_not_move(place: Place, tmp_path: Path) -> None:
+    """It is a miss, and would end the import at its line."""
+    file, source = tmp_path / "entries.jsonl", await filled(place, None, 3)
+    found = await place.held(source, "q1")
+    assert found is not None
+    key = key_from("q1", place.namespace)
+    await place.store(source).set(key, found.data[:-1] + b"?", 600.0)
+    assert await source.export(file) == 2
+    assert await source.import_(file) == Imported(2, 0)
 
 
 async def test_damage_in_the_middle_is_named_and_what_stands_before_it_is_stored(

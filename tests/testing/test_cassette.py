@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
 import instructor
@@ -25,6 +26,21 @@ OFFLINE = "http://127.0.0.1:9/v1"
 
 class Person(BaseModel):
     name: str
+
+
+COMPLETION = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "hello"},
+        }
+    ],
+}
 
 
 class Other(BaseModel):
@@ -130,10 +146,36 @@ class _Other:
         )
 
 
-async def test_logins_in_a_call_do_not_separate(path: Path, recorded: Any) -> None:
+@pytest.mark.parametrize(
+    "logins",
+    [
+        {"extra_headers": {"Authorization": "Bearer planted"}},
+        {"extra_headers": {"Cookie": "session=planted"}},
+        {"extra_query": {"key": "planted"}},
+        {"extra_body": {"api_key": "planted"}},
+        {"api_key": "planted", "api_base": "https://planted", "vertex_credentials": "{planted}"},
+    ],
+    ids=["header", "cookie", "query", "body", "argument"],
+)
+async def test_logins_in_a_call_do_not_separate(
+    path: Path, recorded: Any, logins: dict[str, Any]
+) -> None:
+    """Nor do they stand in the file, beside what does separate."""
     async with Cassette(path) as cassette:
-        headers = {"Authorization": "Bearer other"}
-        assert await ask(client(cassette, OFFLINE), extra_headers=headers) == recorded
+        assert await ask(client(cassette, OFFLINE), **logins) == recorded
+
+    async def create(**_: Any) -> Any:
+        return ChatCompletion.model_validate(COMPLETION)
+
+    more = {"metadata": "it counts"}
+    for name, held in logins.items():
+        more |= {name: {**held, "x-other": "too"}} if isinstance(held, dict) else {name: held}
+    async with Cassette(path, mode="record") as cassette:
+        litellm = cached(instructor.from_litellm(create), cassette)
+        messages = [{"role": "user", "content": TEXT}]
+        await litellm.create(model="m", response_model=None, messages=messages, **more)
+    assert "planted" not in path.read_text()
+    assert "it counts" in path.read_text()
 
 
 @pytest.mark.parametrize("mode", ["use", "refresh", "bypass", "only"])

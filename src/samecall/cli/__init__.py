@@ -12,7 +12,17 @@ _NEEDED = ("rich", "typer")
 def main() -> None:
     """The entry point of the `samecall` script; ends the process with the command's exit code."""
     try:
-        from samecall.cli._app import run
+        _run()
+    except KeyboardInterrupt:  # while it starts: a command tells of its own
+        print("samecall: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
+    try:
+        from samecall.cli._app import application
+
+        app = application()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _NEEDED:
             raise
@@ -20,6 +30,4 @@ def main() -> None:
             f"samecall: the command line needs {error.name}, which is not installed: "
             'pip install "samecall[cli]", or "samecall[demo]" to see the demo'
         )
-    except KeyboardInterrupt:
-        sys.exit(130)
-    run()
+    app()

@@ -10,7 +10,7 @@ import typer
 from samecall.cli import commands
 from samecall.cli._trouble import plainly
 
-__all__ = ["application", "run"]
+__all__ = ["application"]
 
 
 def application() -> typer.Typer:
@@ -28,11 +28,6 @@ def application() -> typer.Typer:
         module = importlib.import_module(f"{commands.__name__}.{info.name}")
         app.command(name)(plainly(name, module.command))
     return app
-
-
-def run() -> None:
-    """Run the command line; ends the process."""
-    application()()
 
 
 def _root() -> None:

@@ -36,6 +36,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_tokens: int = 0
     call_seconds: float = 0.0
     unreadable: str = ""
+    forgotten: bool = False
 
 
 def line_of(

@@ -9,9 +9,24 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["in_text"]
+__all__ = ["in_text", "wide"]
 
 _NARROWEST = 80
+_WIDE = 100
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Pass it on: rich would end the process with the exit code of a failure."""
+        raise  # noqa: PLE0704 - rich calls this where it catches one
+
+
+def wide() -> Console:
+    """Standard output, for tables: as wide as its terminal, or as they need in a file."""
+    console = _Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    return console
 
 
 def in_text(table: Table, conclusion: Iterable[str]) -> str:

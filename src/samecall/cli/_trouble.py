@@ -7,15 +7,18 @@ import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 __all__ = ["ExitCode", "Trouble", "plainly", "require", "say", "to_json"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_GRACE = 0.5
+"""Seconds that a thread gets to end when its process does."""
 
 
 class ExitCode(enum.IntEnum):
@@ -54,13 +57,26 @@ def plainly(name: str, command: Callable[P, T]) -> Callable[P, T]:
                 # once more ends the process, and is no exception in the middle of its end
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             print(f"samecall {name}: interrupted", file=sys.stderr)
-            sys.exit(ExitCode.INTERRUPTED)
+            _leave(ExitCode.INTERRUPTED)
         except BrokenPipeError:
             # Python flushes stdout once more at exit, and would complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(ExitCode.BROKEN_PIPE)
 
     return run
+
+
+def _leave(code: ExitCode) -> NoReturn:
+    """End the process, whatever a thread of it still waits for."""
+    for thread in threading.enumerate():
+        if thread.daemon or thread is threading.main_thread():
+            continue
+        thread.join(_GRACE)
+        if thread.is_alive():  # it reads a pipe in which nothing comes: Python would wait for it
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def say(text: str) -> None:

@@ -85,12 +85,11 @@ def command(
 
 
 def _print(report: LoadReport) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console: Any = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 100)
+    from samecall.cli._text import wide
+
+    console: Any = wide()
     title = f"{report.workers} workers, answers shared through {report.store}"
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("round", "calls/s", "hit rate", "L1", "L2", "coalesced", "provider", "p50", "p99"):

@@ -18,6 +18,9 @@ def command(
     redis: Annotated[
         str | None,
         typer.Option(
+            "--redis",
+            "--url",
+            "-u",
             metavar="URL",
             help="Redis or Valkey to share answers through, e.g. redis://localhost:6379/0 "
             "[default: an embedded Valkey]. A namespace of its own is used, and cleared.",

@@ -50,13 +50,12 @@ async def _look(url: str, namespace: str) -> list[Finding]:
 
 
 def _print(found: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console: Any = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 100)
+    from samecall.cli._text import wide
+
+    console: Any = wide()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for finding in found:
         colour = _COLOURS[finding.health]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from samecall.cli._options import Json, Namespace, Url, cache_at, namespace_of, run, store_at
+from samecall.cli._options import Json, Namespace, Url, cache_at, namespace_of, note, run, store_at
 from samecall.cli._trouble import ExitCode, Trouble, say, to_json
 
 __all__ = ["command"]
@@ -37,8 +38,8 @@ def command(
         raise Trouble("give KEYs or --all or --tag: one of them", ExitCode.USAGE)
     space = namespace_of(namespace)
     if everything:
-        if not yes and not typer.confirm(f"Forget every entry of {space!r}?", err=True):
-            raise Trouble("nothing was forgotten", ExitCode.FAILED)
+        if not yes:
+            _ask(f"Forget every entry of {space!r}?")
         run(_clear(url, space))
         say(to_json({"namespace": space}) if json else f"forgot every entry of {space!r}")
         return
@@ -49,6 +50,17 @@ def command(
         return
     gone = run(_forget(url, space, keys or []))
     say(to_json({"namespace": space, "keys": gone}) if json else "\n".join(gone))
+
+
+def _ask(question: str) -> None:
+    """Raises `Trouble` for every answer but yes, and where nobody answers."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        note("")
+        raise Trouble("nothing was forgotten: nobody answers here, give --yes", ExitCode.FAILED)
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise Trouble("nothing was forgotten", ExitCode.FAILED)
 
 
 async def _clear(url: str, namespace: str) -> None:

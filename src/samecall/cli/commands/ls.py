@@ -12,6 +12,8 @@ from samecall.cli._trouble import ExitCode, say, to_json
 
 __all__ = ["command"]
 
+_ASKED_FOR = 60.0  # seconds: to look is no reason to keep a generation for long
+_TOLD = 10_000
 _HEAD = f"{'key':64}  {'age':>8}  {'left':>8}  {'bytes':>9}  {'tokens':>13}  model"
 
 
@@ -31,9 +33,10 @@ def command(
 ) -> None:
     """List entries as they are found: key, age, rest of life, size, tokens and model.
 
-    The whole database is walked over in small steps, in no order; memory stays bounded. Of sealed
-    entries, only those with a key here show age, tokens and model. Exit code 1 if there is none; 3
-    if the store is not there.
+    What was forgotten by a tag or with its namespace lies there until its time is over, and is
+    marked. The whole database is walked over in small steps, in no order; memory stays bounded. Of
+    sealed entries, only those with a key here show age, tokens and model. Exit code 1 if there is
+    none; 3 if the store is not there.
     """
     envelopes = Envelopes(seal_of(seal))
     shown = run(_list(url, namespace_of(namespace), limit, envelopes, json=json, keys=keys))
@@ -45,12 +48,22 @@ def command(
 async def _list(
     url: str, namespace: str, limit: int | None, envelopes: Envelopes, *, json: bool, keys: bool
 ) -> int:
+    import msgspec
+
     from samecall.cli._entries import line_of
 
     shown = 0
+    told: dict[tuple[str, ...], tuple[bytes, ...]] = {}
     async with store_at(url) as store:
         async for key, found in store.walk(namespace):
-            line, _ = line_of(key, found.data, found.left, envelopes)
+            line, entry = line_of(key, found.data, found.left, envelopes)
+            if entry is not None:
+                names = ("", *entry.tags)
+                if names not in told:
+                    if len(told) >= _TOLD:  # a tag for each user is one for each entry
+                        told.clear()
+                    told[names] = await store.generations(namespace, names, _ASKED_FOR)
+                line = msgspec.structs.replace(line, forgotten=told[names] != entry.generations)
             if json:
                 say(to_json(line))
             elif keys:
@@ -72,7 +85,7 @@ def _text(line: Any) -> str:
     who = f"{line.provider}/{line.model}" if line.model else line.form
     return (
         f"{line.key}  {_age(line.age):>8}  {_age(line.left):>8}  {line.bytes:>9,}  "
-        f"{tokens:>13}  {who}"
+        f"{tokens:>13}  {who}{'  (forgotten)' if line.forgotten else ''}"
     )
 
 

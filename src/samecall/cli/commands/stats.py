@@ -20,9 +20,8 @@ def command(
     Each worker counts since it began. Exit code 1 if no worker has told of anything; 3 if the
     store is not there.
     """
-    from rich.console import Console
-
     from samecall._open import without_login
+    from samecall.cli._text import wide
     from samecall.cli.seen import Fleet, added_up, read
     from samecall.cli.seen.screen import picture
 
@@ -36,9 +35,6 @@ def command(
     if json:
         say(to_json(fleet))
     else:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = max(console.width, 100)
-        console.print(picture(fleet, without_login(url)))
+        wide().print(picture(fleet, without_login(url)))
     if not fleet.workers:
         raise typer.Exit(ExitCode.FAILED)

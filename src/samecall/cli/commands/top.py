@@ -49,13 +49,12 @@ def command(
 async def _watch(
     url: str, namespace: str | None, interval: float, count: int | None, *, json: bool
 ) -> None:
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False)
+    from samecall.cli._text import wide
+
+    console = wide()
     shown = console.is_terminal and not json
-    if not shown and not json:
-        console.width = max(console.width, 100)
     looks = count if count is not None or shown or json else 1
     async with store_at(url, board=True) as store:
         live: Any = Live(console=console, screen=True, auto_refresh=False) if shown else None

@@ -15,6 +15,7 @@ from samecall._cache import Cache
 from samecall._embedded import EmbeddedServer
 from samecall._errors import ConfigurationError, SamecallError
 from samecall._open import SCHEMES, open_store
+from samecall.cli._options import run, store_at
 from samecall.cli._trouble import ExitCode, Trouble
 from samecall.testing.crew import interrupts_held
 from samecall.testing.provider import StubProvider
@@ -50,7 +51,8 @@ def stage(
             store, url = "embedded Valkey", stack.enter_context(_embedded())
         else:
             store, url = _plain(redis, option), redis
-        _ask(url, namespace, store, option)
+        if redis is not None:
+            _ask(url, option)
         stack.callback(_clear, url, namespace, store)
         with interrupts_held():
             settings = {"latency": latency, **more}
@@ -81,17 +83,15 @@ def _plain(url: str, option: str) -> str:
     return place
 
 
-def _ask(url: str, namespace: str, store: str, option: str) -> None:
+def _ask(url: str, option: str) -> None:
     async def ask() -> None:
-        async with Cache(url, namespace=namespace) as cache:
-            await cache.peek("is anybody there")
+        async with store_at(url):
+            pass
 
     try:
-        asyncio.run(ask())
-    except ConfigurationError as error:
-        raise Trouble(f"{option}: {error}", ExitCode.USAGE) from None
-    except SamecallError as error:
-        raise Trouble(f"no answer from Redis at {store}: {error}") from None
+        run(ask())
+    except Trouble as trouble:
+        raise Trouble(str(trouble).replace("--url", option), trouble.code) from None
 
 
 def _clear(url: str, namespace: str, store: str) -> None:
