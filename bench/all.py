@@ -40,6 +40,8 @@ REASONS = {
     "the whole; and a fifth is the garbage collector's, which looks at the completions that the "
     "callers hold. Five times the best peer would leave as long for a hit as its parser takes.",
     "faster than the best peer": "the peers are given a ready key and keep a plain dict.",
+    "commands of a wait": "a look every 2 s and the first two, SUBSCRIBE, two reads of the "
+    "generation; and three PINGs of the line that listens, one for the process, not for the wait.",
     "a leader's way": "one round trip, and around it the Python of a flight, its lease and the "
     "call's own task, which counts where a round trip takes a tenth of a millisecond.",
     "a copy in another L1": "see wake.",
