@@ -36,8 +36,9 @@ REASONS = {
     "faster than a GET per call": "the same tasks are most of what either way costs: an MGET that "
     "wakes as many of them is itself no more times faster than that (GET over the row above).",
     "L2 hits through client.create": "with L1 off each hit builds its key, asks Redis in a flight "
-    "of its own, checks and expands the entry, and has instructor parse it; and the garbage "
-    "collector looks through all that the SDKs have loaded, see the row after `gc.freeze()`.",
+    "of its own, checks and expands the entry, and has instructor parse it, each a few percent of "
+    "the whole; and a fifth is the garbage collector's, which looks at the completions that the "
+    "callers hold. Five times the best peer would leave as long for a hit as its parser takes.",
     "faster than the best peer": "the peers are given a ready key and keep a plain dict.",
     "a leader's way": "one round trip, and around it the Python of a flight, its lease and the "
     "call's own task, which counts where a round trip takes a tenth of a millisecond.",

@@ -7,7 +7,8 @@ the same provider is taken in another process at the same moment. The rows take 
 a round, and what is printed of the pairs are medians and the smallest and largest, so that
 somebody else's work on the machine is in both or in few. The provider keeps its own pace; with
 `--sleeping 1` it is a generator that sleeps between items in the leader's loop, so that whatever
-wakes this loop in between adds up: asyncio rounds timers up to a millisecond each time.
+wakes this loop in between adds up: asyncio rounds timers up to a millisecond each time. What that
+alone comes to is printed beside it: a bare stream whose loop one byte wakes now and then.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 import re
+import socket
 import statistics
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +40,7 @@ from samecall._redis import names
 from samecall.testing.crew import Crew
 from streaming import Setup, source, stream, worker
 
-__all__ = ["LIMIT", "Following", "Row", "fleet", "follow", "measure", "replayed", "sizes"]
+__all__ = ["LIMIT", "Following", "Row", "fleet", "follow", "measure", "replayed", "sizes", "woken"]
 
 LIMIT = 120.0
 _LEADER, _BARE, _FIRST = 0, 1, 2
@@ -104,9 +109,7 @@ def measure(crew: Crew, setup: Setup, row: Row, key: str) -> Following:
     for at, count in crowds.items():
         crew.tell(["take", key, count, 0.0], at)
     taken = _taken(crew, 2 + len(crowds) + bool(row.here))
-    client = redis.Redis.from_url(setup.url)
-    connections = -(-(len(client.client_list()) - 1) // len(crew.living))
-    client.close()
+    connections = 0 if setup.url.startswith("disk:") else _connections(setup.url, crew)
     (leader, *others), ((bare,),) = taken["taken"], taken["bare"]
     results = [one for crowd in others for one in crowd]
     elsewhere = [one for one in results if one["elsewhere"]]
@@ -120,6 +123,13 @@ def measure(crew: Crew, setup: Setup, row: Row, key: str) -> Following:
         _calls(crew) - called,
         connections,
     )
+
+
+def _connections(url: str, crew: Crew) -> int:
+    client = redis.Redis.from_url(url)
+    connections = -(-(len(client.client_list()) - 1) // len(crew.living))
+    client.close()
+    return connections
 
 
 def _taken(crew: Crew, count: int) -> dict[str, list[list[dict[str, Any]]]]:
@@ -212,6 +222,53 @@ def replayed(url: str, items: int) -> dict[str, float]:
     return asyncio.run(run())
 
 
+def woken(setup: Setup, every: float | None) -> float:
+    """Seconds that a bare stream takes, while a byte comes about so often and nothing is done."""
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def wake() -> None:
+        while not over.wait((every or 1.0) * random.uniform(0.7, 1.3)):
+            theirs.send(b"x")
+
+    async def run() -> float:
+        if every is not None:
+            asyncio.get_running_loop().add_reader(ours, ours.recv, 16)
+        taken: dict[str, Any] = await stream(await source(setup)(), 0, lambda _: None)
+        return float(taken["took"])
+
+    thread = threading.Thread(target=wake)
+    try:
+        thread.start()
+        return asyncio.run(run())
+    finally:
+        over.set()
+        thread.join()
+        ours.close()
+        theirs.close()
+
+
+def _rounding(setup: Setup, rounds: int) -> Iterator[str]:
+    """What a loop that is woken costs a provider that sleeps in it, without samecall."""
+    ways: dict[float | None, list[float]] = {None: [], 0.03: [], 0.06: []}
+    for _ in range(rounds):
+        for every, times in ways.items():
+            times.append(woken(setup, every))
+    bare = statistics.median(ways.pop(None))
+    for every, times in ways.items():
+        share = statistics.median(times) / bare - 1
+        yield f"a bare stream, woken by one byte each {every:g} s or so: {share:+.2%}"
+
+
+def _over_a_file(setup: Setup, rounds: int) -> str:
+    """Ten followers in two processes, through a file."""
+    row = Row(10, 2)
+    with tempfile.TemporaryDirectory() as directory:
+        here = msgspec.structs.replace(setup, url=f"disk://{directory}/streams.db")
+        with fleet(here, row.processes + 2) as crew:
+            return _line(row, [measure(crew, here, row, f"{turn}") for turn in range(rounds)])
+
+
 def _line(row: Row, runs: list[Following]) -> str:
     lags = [lag for run in runs for lag in run.lags]
     at = [f"{percentile(lags, share) * 1e3:.1f}" if lags else "-" for share in (0.5, 0.99)]
@@ -262,6 +319,9 @@ def main() -> None:
     with redis_url(told.redis) as url:
         setup = Setup(url, items=told.items, tells=1, sleeping=bool(told.sleeping))
         right = _followed(setup, told.followers, told.rounds)
+        if setup.sleeping:
+            print("\n" + "\n".join(_rounding(setup, told.rounds)))
+        print(f"\nover disk://:\n{_over_a_file(setup, told.rounds)}")
         print("\n| bytes of a token stream | |\n|---|---|")
         for name, size in sizes(url, told.items).items():
             print(f"| {name} | {size:,} |")

@@ -41,14 +41,16 @@ FLOORS: list[set[str]] = [
         "_replies",
     },
     {"_key", "_ports"},
-    {"_copies", "_copy", "_recordings"},
+    {"_copies", "_recordings", "_stamps"},
+    {"_copy"},
     # 2: the rooms; a lease is claimed through the store that fails open
     {"_bells", "_clone", "_hearing", "_prompt", "_waiting", "_watching"},
     {"_airborne", "_vigil"},
     {"_breaker", "_debts"},
     {"_prompting"},
     {"_codec", "_disk", "_embedded", "_failopen", "_flight", "_memory", "_redis", "_tiers"},
-    {"_generations", "_lease", "_stream", "_trust"},
+    {"_generations", "_holding", "_stream", "_trust"},
+    {"_lease"},
     # 3: the cache, from what belongs to one event loop up to the story of a request
     {"_arguments", "_open", "_outcome", "_portal", "_warming", "_report"},
     {"_memoize", "_tally"},

@@ -85,6 +85,20 @@ def test_a_stalled_server_takes_the_connection_and_answers_after_resume(server):
         assert link.recv(7) == b"+PONG\r\n"
 
 
+def test_a_stalled_server_may_be_paused_again(server):
+    for _ in range(2):
+        server.pause()
+        server.pause()
+        server.resume()
+        assert ask(server, "PING") == b"+PONG"
+    server.pause()
+    server.kill()
+    server.start()
+    server.pause()
+    server.resume()
+    assert ask(server, "PING") == b"+PONG"
+
+
 def test_starting_a_stalled_server_resumes_it(server):
     server.pause()
     server.start()

@@ -50,10 +50,12 @@ class Flight(Generic[OutcomeT]):
         "context",
         "deserted",
         "detached",
+        "doubted",
         "home",
         "key",
         "nested",
         "outcome",
+        "outdated",
         "phase",
         "slot",
         "task",
@@ -75,7 +77,9 @@ class Flight(Generic[OutcomeT]):
         self.outcome: OutcomeT | None = None
         self.callers = 0
         self.phase = Phase.ASKING
-        self.detached = False
+        self.detached = False  # nobody joins it, and it keeps nothing
+        self.outdated = False  # nobody joins it, and this process keeps no copy of what it makes
+        self.doubted: Callable[[], None] | None = None  # what is done if it may be out of date
         self.deserted: Callable[[], None] | None = None  # what the last caller does, if not end it
         self.about: Any = None  # the request that it was started for
         self.task: asyncio.Task[None] | None = None

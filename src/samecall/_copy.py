@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from hashlib import blake2b
 
-from samecall._entry import STAMP_END, STAMP_START, Key, decode_entry
+from samecall._entry import Key, decode_entry
 from samecall._errors import Undecodable
 from samecall._ports import Found
+from samecall._stamps import stamp_of
 
-__all__ = ["age_of", "near_key", "near_space", "stamp_of", "unwrap", "wrap"]
+__all__ = ["age_of", "near_key", "near_space", "unwrap", "wrap"]
 
 _MAGIC = b"\xa5n\x01"
 _HEAD = struct.Struct(">3s16sdd8s")
@@ -23,11 +24,6 @@ def near_space(namespace: str) -> str:
 def near_key(key: Key) -> Key:
     """Where the copy of an entry lives."""
     return Key(key.digest, near_space(key.namespace))
-
-
-def stamp_of(data: bytes) -> bytes:
-    """The stamp of an envelope, and of a copy of it."""
-    return data[STAMP_START:STAMP_END]
 
 
 def age_of(key: Key, data: bytes, left: float) -> float:

@@ -23,6 +23,7 @@ __all__ = ["FailOpenStore"]
 T = TypeVar("T")
 _GRAIN = 0.001
 _Commit = tuple[Key, bytes, bytes, bytes, float, bytes]
+_LEFT = 0.25  # of the patience, for who has waited for a subscription in vain
 _OWED = 1.0  # seconds for a RELEASE that nobody waits for
 
 
@@ -246,6 +247,7 @@ class FailOpenStore(Prompting):
         else:
             task.cancel()
             self._fault("listen", f"no answer in {timeout:g} s", opens=False)
+            return DeafBell(_LEFT)
         return DeafBell()
 
     # --- asked for by name: trouble is told ------------------------------------------------------

@@ -173,11 +173,30 @@ class Flights(Generic[OutcomeT]):
             flight.detached = flight.abandon = True
         return spoilt
 
-    def detach(self, mine: Callable[[Flight[OutcomeT]], bool]) -> None:
+    def outdate(self, flight: Flight[OutcomeT], *, worthless: bool = False) -> None:
+        """Nobody joins this flight any more; unless worthless, what it makes may be stored."""
+        flight.outdated = True
+        flight.detached |= worthless
+        self.remove(flight)
+
+    def doubt(self, key: Hashable) -> None:
+        """Have the flight of `key` that is calling find out whether it is out of date."""
+        flight = self._leading.get(key)
+        if flight is not None and flight.doubted is not None:
+            flight.doubted()
+
+    def doubt_all(self, mine: Callable[[Any], bool]) -> None:
+        """The same for those whose keys are `mine`."""
+        for key in filter(mine, tuple(self._leading)):
+            self.doubt(key)
+
+    def detach(self, mine: Callable[[Flight[OutcomeT]], bool]) -> list[Flight[OutcomeT]]:
         """Nobody joins these flights any more, and they keep nothing; their callers stay."""
-        for flight in filter(mine, self._all()):
+        detached = list(filter(mine, self._all()))
+        for flight in detached:
             flight.detached = True
             self.remove(flight)
+        return detached
 
     async def aclose(self, grace: float) -> None:
         """Give flights that landed `grace` seconds to store their answer; end the others."""

@@ -96,5 +96,5 @@ class Forgetting:
         try:
             await forgetting
         finally:
-            self.rooms.detach(mine)
+            self.rooms.detach(mine, done=True)
             drop()

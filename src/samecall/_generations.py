@@ -78,14 +78,21 @@ class Generations:
     async def now(self, namespace: str, tags: _Names, policy: Policy | None) -> tuple[bytes, ...]:
         """The generations for what is called from now on; () where nobody knows them.
 
-        Without a policy nobody is asked anew. A copy of any age will do where there is no other:
-        what is stored under a generation that is over answers nobody.
+        Without a policy the store has had its time: nobody is asked anew, and a copy of any age
+        will do. So it will where there is no other: what is stored under a generation that is over
+        answers nobody.
         """
         names = ("", *tags)
-        known = self.copies.of(namespace, names, grace=_RECENT)
+        grace = _RECENT if policy is not None else float("inf")
+        known = self.copies.of(namespace, names, grace=grace)
         if known is None and (policy is not None or (namespace, names) in self._asking):
             known = await self._told(namespace, names, policy or _NOBODY)
         return known or self.copies.of(namespace, names, grace=float("inf")) or ()
+
+    async def told(self, namespace: str, tags: _Names, policy: Policy) -> tuple[bytes, ...] | None:
+        """The present generations; None: nobody knows them, or not in time."""
+        names = ("", *tags)
+        return self.copies.of(namespace, names) or await self._told(namespace, names, policy)
 
     async def are(self, key: Key, entry: _Made, policy: Policy) -> bool:
         """Whether `entry` is of the present generations."""

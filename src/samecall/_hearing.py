@@ -29,9 +29,14 @@ class Hearing:
 
 
 class DeafBell:
-    """A bell without a store behind it: it only lets time pass."""
+    """A bell without a store behind it: it only lets time pass.
 
-    def __init__(self) -> None:
+    share: of the patience for the look that follows the subscription. Who has waited for that in
+        vain has spent most of it: one call is not to wait twice for a store that says nothing.
+    """
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
         self._pause = _FIRST_LOOK
 
     def pause(self) -> float:
@@ -50,6 +55,8 @@ class DeafBell:
 
 class BoundBell:
     """A bell that neither raises nor hangs, whatever the store's own does."""
+
+    share = 1.0
 
     def __init__(
         self, bell: Bell, fault: Callable[[str], None], grace: float, hearing: Hearing

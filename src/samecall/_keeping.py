@@ -166,7 +166,7 @@ class Keeper:
         """Hold an entry in L1, if that is another place than the store."""
         if self.l1 is None or self.l1 is self.store.store or entry.kind is not Kind.VALUE:
             return
-        if flight.detached:
+        if flight.detached or flight.outdated:
             return
         self.trust.keep(request.fill, entry, self.clock.now(), until, era)
         if flight.detached:  # looked at again: another thread may have forgotten just now

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from samecall._books import bill
@@ -42,9 +43,14 @@ class Leader:
         await self.lead(flight, request, claim)
 
     async def lead(self, flight: Flight[Outcome], request: Request, claim: Claim) -> None:
-        async with request.led(claim, flight, self.studio) as ended:
+        hold = claim.hold()
+        hold.overtaken = partial(self.flights.outdate, flight)
+        hold.forgotten = partial(self.flights.outdate, flight, worthless=True)
+        flight.doubted = hold.hurry
+        async with request.led(claim, hold, flight, self.studio) as ended:
             began = await self._begin(request, claim)
             request.begins(began.generations)
+            hold.current = partial(self._is_current, request, began)
             settle = await self._call(flight, request, began)
             await ended()
             if settle is not None:
@@ -58,6 +64,12 @@ class Leader:
         alone = claim.state is ClaimState.ALONE  # the store has had its time
         told = await generations.now(space, tags, None if alone else request.policy)
         return Began(claim.stamp, told, era)
+
+    async def _is_current(self, request: Request, began: Began) -> bool:
+        """Whether an answer of this call is for whoever asks now, as far as anybody knows."""
+        key, policy = request.key, request.policy
+        known = await self.keeper.generations.told(key.namespace, request.tags, policy)
+        return known in (None, began.generations) or not began.generations
 
     async def _call(self, flight: Flight[Outcome], request: Request, began: Began) -> Settle | None:
         """Call, and land; what is left to do is to tell the store."""

@@ -17,14 +17,14 @@ would otherwise wait for a bell that has rung already.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
-from samecall._entry import STAMP_END, STAMP_START, Entry, Key, Kind, new_stamp
+from samecall._entry import Entry, Key, Kind, new_stamp
 from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
 from samecall._hearing import LONGEST_LOOK
+from samecall._holding import RENEW_AT_LEAST, Hold
 from samecall._news import take_turns
 from samecall._policy import Policy
 from samecall._ports import (
@@ -42,6 +42,7 @@ from samecall._ports import (
     Wait,
 )
 from samecall._prompting import Begun
+from samecall._stamps import stamp_of
 from samecall._waiting import Renewals
 from samecall._watching import ClaimState
 
@@ -50,8 +51,7 @@ __all__ = ["TOMBSTONE", "Claim", "ClaimState"]
 TOMBSTONE = 3_600.0
 """Seconds for which a `forget` is remembered; see `Claim.commit`."""
 
-_RENEW_AT_LEAST = 5.0
-_SILENT_AT_LEAST = 2 * _RENEW_AT_LEAST / 3
+_SILENT_AT_LEAST = 2 * RENEW_AT_LEAST / 3
 _FOREVER, _ROUNDS = float("inf"), 8
 
 
@@ -112,8 +112,8 @@ class Claim:
         self.state = ClaimState.ALONE  # the store gives nothing but garbage for this key
         return None
 
-    async def _acquire(self) -> Acquired | None:
-        reply = await self._ask(self._seen)
+    async def _acquire(self, share: float = 1.0) -> Acquired | None:
+        reply = await self._ask(self._seen, share)
         if not isinstance(reply, Failed) or reply.data != self._refused:
             return reply
         reply = await self._ask(SEEN_ANY)  # past an error that is no answer: who leads?
@@ -122,7 +122,7 @@ class Claim:
             return await self._ask(self._seen)
         return reply
 
-    async def _ask(self, seen: bytes) -> Acquired | None:
+    async def _ask(self, seen: bytes, share: float = 1.0) -> Acquired | None:
         if self._begun is not None:
             reply, self._begun = self._begun.reply, None
             if isinstance(reply, Exception):
@@ -130,7 +130,7 @@ class Claim:
             return reply
         policy, self._asked = self._policy, self._clock.now()
         self._asking()
-        args = self.key, self._token, seen, policy.lease, policy.op_timeout
+        args = self.key, self._token, seen, policy.lease, policy.op_timeout * share
         return await self._store.acquire(*args)
 
     async def _judge(self, reply: Acquired | None) -> Entry | None:
@@ -147,7 +147,7 @@ class Claim:
                 if isinstance(reply, Failed):
                     self._refused = data
                 else:
-                    self._seen = _stamp_of(data)
+                    self._seen = stamp_of(data)
             case Wait():  # pragma: no cover - _follow returns only what ends the wait
                 pass
         return None
@@ -173,9 +173,10 @@ class Claim:
         began = self._clock.now()
         renewals = Renewals(wait, began)
         async with self._store.listen(self.key, self._policy.op_timeout) as bell:
+            share = bell.share
             while True:
                 asked = self._clock.now()
-                reply = await self._acquire()
+                reply, share = await self._acquire(share), 1.0
                 if not isinstance(reply, Wait):
                     bell.found()
                     return reply
@@ -198,7 +199,7 @@ class Claim:
         # that was long on its way may be older than a `forget`, or than what we have refused.
         data = await bell.wait(pause) or b""
         await take_turns(data)
-        stamp = _stamp_of(data)
+        stamp = stamp_of(data)
         if stamp != leader or stamp == self._seen:
             return None
         entry = self._read(data, _FOREVER, error=None)
@@ -212,23 +213,10 @@ class Claim:
 
     # --- we lead ---------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def renewed(self) -> AsyncGenerator[None]:
-        """Renew the lease every third of it while the body runs."""
-        task = asyncio.get_running_loop().create_task(self._renew())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    async def _renew(self) -> None:
-        lease = self._policy.lease
-        pause = min(lease, _RENEW_AT_LEAST) / 3
-        while True:
-            await asyncio.sleep(pause)
-            kept = await self._store.renew(self.key, self._token, lease, self._policy.op_timeout)
-            if kept is False and self.state is ClaimState.LEADING:
-                return  # lost: the call goes on, and COMMIT decides
+    def hold(self) -> Hold:
+        """What keeps the lease while the call runs."""
+        held = self.key, self._token, self._base, self.epoch
+        return Hold(self._store, held, self._policy, lambda: self.state is ClaimState.LEADING)
 
     async def commit(self, data: bytes, ttl: float, sent: Callable[[], None]) -> bool | None:
         """COMMIT; was it stored? None: nobody knows. `sent`: called once it is on its way.
@@ -286,11 +274,6 @@ class Claim:
 
     async def _release(self) -> None:
         await self._store.release(self.key, self._token, self._policy.op_timeout)
-
-
-def _stamp_of(data: bytes) -> bytes:
-    stamp = data[STAMP_START:STAMP_END]
-    return stamp if len(stamp) == STAMP_END - STAMP_START else SEEN_ANY
 
 
 async def _admits_all(claim: Claim, entry: Entry) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 
 from samecall._entry import Payload
 from samecall._flight import Flight
+from samecall._holding import Hold
 from samecall._lease import Claim, ClaimState
 from samecall._outcome import Crashed, Found, Outcome, Request, Unstored
 from samecall._ports import Clock, MonotonicClock, Reach, StreamCodec
@@ -50,7 +51,7 @@ class Listener(Request):
 
     @asynccontextmanager
     async def led(
-        self, claim: Claim, flight: Flight[Outcome], studio: Studio
+        self, claim: Claim, hold: Hold, flight: Flight[Outcome], studio: Studio
     ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
         """Record while the call streams; what is given says how it ended, before the store does."""
         tape, self.studio = Tape(claim.stamp, local=True), studio
@@ -58,13 +59,14 @@ class Listener(Request):
         async with studio.recording(tape):
             flight.generation.led_by(claim.stamp)
             if claim.state is ClaimState.ALONE or not studio.archive.records:
-                async with claim.renewed():
+                async with hold.kept():
                     yield _nothing
                 return
             lease, timeout = self.policy.lease, self.policy.op_timeout
             heard = partial(_heard, flight)
             epoch = claim.epoch
-            async with studio.recorded(self.key, tape, lease, timeout, heard, epoch) as recorder:
+            record = partial(studio.recorded, self.key, tape, lease, timeout)
+            async with hold.kept(renews=False), record(heard, hold.lapsed, epoch) as recorder:
                 flight.deserted = recorder.ask
                 yield lambda: recorder.end(*_ending(flight.outcome, tape))
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from samecall._entry import Entry, Key, Payload, Spent
 from samecall._flight import Flight
+from samecall._holding import Hold
 from samecall._lease import Claim
 from samecall._policy import Policy
 from samecall._ports import SEEN_NOTHING, Codec, ErrorRecord, Failure, Reach
@@ -87,13 +88,13 @@ class Request:
 
     @asynccontextmanager
     async def led(
-        self, claim: Claim, flight: Flight[Outcome], studio: Studio
+        self, claim: Claim, hold: Hold, flight: Flight[Outcome], studio: Studio
     ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
         """Around the call of a flight that leads for this request, until the store is told.
 
         Gives what is to be awaited once the flight has landed.
         """
-        async with claim.renewed():
+        async with hold.kept():
             yield _nothing
 
     def begins(self, generations: tuple[bytes, ...]) -> None:

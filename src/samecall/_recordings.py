@@ -29,7 +29,8 @@ class Recorded:
 class RecordingStore(LeaseStore, Protocol):
     """A `LeaseStore` that keeps, for each token, what its leader's stream has given so far.
 
-    A recording is a row of frames, numbered from 1; what is in them is the cache's affair.
+    A recording is a row of frames, numbered from 1; what is in them is the cache's affair. It ends
+    where ACQUIRE gives its token a lease that it does not hold.
     """
 
     async def record(

@@ -66,6 +66,7 @@ class Room:
 
     def __post_init__(self) -> None:
         self.flights = Flights[Outcome](ended, self.home)
+        self.trust.doubt, self.trust.doubt_all = self.flights.doubt, self.flights.doubt_all
         self.till = Till(self.clock, self.books, self.report)
         self.generations = Generations(self.store, self.copies, self.clock, self.trust.generations)
         self.refresher = Refresher(self.flights, self.fly, self.clock, self.counters, self.emit)

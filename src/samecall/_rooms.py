@@ -228,10 +228,15 @@ class Rooms:
             self._warned.add(message)
             warn(message, level)
 
-    def detach(self, mine: Callable[[Flight[Outcome]], bool]) -> None:
-        """These flights keep nothing from now on, in every loop of this process."""
+    def detach(self, mine: Callable[[Flight[Outcome]], bool], *, done: bool = False) -> None:
+        """These flights keep nothing from now on, in every loop of this process.
+
+        done: the store has been told. Who asks from then on joins none of their streams here.
+        """
         for room in self:
-            room.flights.detach(mine)
+            for flight in room.flights.detach(mine):
+                if done:
+                    room.studio.bury(flight.generation.leader)
 
     def __iter__(self) -> Iterator[Room]:
         with self._lock:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 
-from samecall._copy import age_of, near_key, near_space, stamp_of, unwrap, wrap
+from samecall._copy import age_of, near_key, near_space, unwrap, wrap
 from samecall._entry import Key
 from samecall._errors import StoreRefused
 from samecall._ports import (
@@ -29,6 +29,7 @@ from samecall._ports import (
     Hit,
     LeaseStore,
 )
+from samecall._stamps import stamp_of
 from samecall._warn import warn
 
 __all__ = ["TRUST", "Tiers"]

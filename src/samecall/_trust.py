@@ -57,6 +57,9 @@ class Trust:
         store: Any,
         take_back: Callable[[str | None, str | None], None] = lambda _, __: None,
     ) -> None:
+        self.doubt: Callable[[Key], None] = lambda _: None
+        self.doubt_all: Callable[[Callable[[Any], bool]], None] = lambda _: None
+        """What is done about calls in the air whose keys, or generations, have changed."""
         self._take_back = take_back
         self._l1 = l1 if l1 is not store else None
         self._ttl = ttl
@@ -134,12 +137,14 @@ class Trust:
             fill.changed(stamp)
         if self._l1 is not None:
             self._l1.drop(key, but=stamp)
+        self.doubt(key)
 
     def renewed(self, namespace: str, tag: str) -> None:
         # what is on its way was compared before, and will be compared anew
         self._take_back(namespace, tag)
         if self._l1 is not None:
             self._l1.drop_namespace(namespace)
+        self.doubt_all(lambda key: key.namespace == namespace)
 
     def doubtful(self) -> None:
         self._told = False

@@ -225,11 +225,12 @@ def test_a_user_of_one_namespace(url):
         raw.execute_command("ACL", "SETUSER", "tenant", "on", ">pw", "~mine:*", "~samecall:*",
                             "&*:mine:n:*", "&*:mine:r:*", "&__redis__:invalidate", "+@read",
                             "+@write", "+@pubsub", "+@scripting", "+@connection",
-                            "+info")  # fmt: skip
+                            "+info", "+time")  # fmt: skip
         where = url.replace("//", "//tenant:pw@")
         code, checks = found("--url", where, "-n", "mine")
         assert code == 0
-        used = ("leases and entries", "notifications", "streams", "tags", "copies in memory")
+        used = ("leases and entries", "notifications", "streams", "tags", "copies in memory",
+                "reports")  # fmt: skip
         assert {checks[check]["health"] for check in used} == {"ok"}
         raw.execute_command("ACL", "SETUSER", "tenant", "resetchannels", "&*:mine:n:*")
         code, checks = found("--url", where, "-n", "mine")

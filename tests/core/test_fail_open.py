@@ -67,6 +67,51 @@ async def test_a_silent_part_of_a_store_is_not_the_store(w: World) -> None:
 
 
 @virtual
+async def test_one_that_answers_once_and_then_no_more(w: World) -> None:
+    """A follower's subscription and second look have a quarter more than one `op_timeout`."""
+    w.store.in_parts = True  # type: ignore[attr-defined]
+    one, two, provider = w.cache(l1=None), w.cache(l1=None), w.provider()
+    provider.answer("yes")
+    await two.get_or_call("before", provider)
+    provider.close()
+    await asyncio.sleep(1.5)
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    w.store.hold("listen")
+    following = asyncio.ensure_future(two.get_or_call("k", provider))
+    await w.store.until_held("listen")
+    w.store.hold("acquire", "generations")
+    before = w.clock.now()
+    await provider.until_waiting(2)
+    assert 0.25 <= w.clock.now() - before < 0.26
+    provider.answer("yes")
+    assert await asyncio.gather(leading, following) == ["yes", "yes"]
+    w.store.heal()
+
+
+@virtual
+async def test_who_calls_alone_does_not_wait_for_generations(w: World) -> None:
+    """Somebody else asks for them in vain; what is known will do, however old it is."""
+    w.store.in_parts = True  # type: ignore[attr-defined]
+    cache, provider = w.cache(l1=None), w.provider()
+    provider.answer("yes")
+    await cache.get_or_call("before", provider)
+    await asyncio.sleep(60)
+    w.store.hold("acquire")
+    w.store.raise_on("generations")
+    asking = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await asyncio.sleep(0.15)
+    w.store.heal("generations")
+    w.store.hold("generations")
+    looking = asyncio.ensure_future(cache.peek("before"))
+    before = w.clock.now()
+    assert await asking == "yes"
+    assert w.clock.now() - before == pytest.approx(0.05)
+    w.store.heal()
+    await asyncio.wait([looking])
+
+
+@virtual
 async def test_a_part_of_which_another_answers_meanwhile(w: World) -> None:
     """Not even a ping without an answer opens the breaker then, nor is a second one sent."""
     w.store.in_parts = True  # type: ignore[attr-defined]

@@ -10,10 +10,10 @@ from disk_support import Process
 
 from samecall._disk import DiskStore, open_disk
 from samecall.testing import ManualClock
-from samecall.testing.contracts import LeaseStoreContract
+from samecall.testing.contracts import LeaseStoreContract, RecordingContract
 
 
-class TestDiskStore(LeaseStoreContract):
+class TestDiskStore(LeaseStoreContract, RecordingContract):
     """As a URL opens it."""
 
     @pytest.fixture
@@ -23,7 +23,7 @@ class TestDiskStore(LeaseStoreContract):
         await store.aclose()
 
 
-class TestDiskStoreOnAManualClock(LeaseStoreContract):
+class TestDiskStoreOnAManualClock(LeaseStoreContract, RecordingContract):
     """The same by a clock moved by hand."""
 
     @pytest.fixture

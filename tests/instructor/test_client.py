@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 from instructor.core.exceptions import InstructorRetryException
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 import instructor
 from samecall import Cache, CacheMiss, ConfigurationError, Key, Policy, SamecallWarning
@@ -105,6 +105,28 @@ async def test_responses(provider: StubProvider, sdk: openai.AsyncOpenAI, cache:
     assert isinstance(raw, openai.types.responses.Response)
     assert await client.create(**question()) == user
     assert provider.calls == 1
+
+
+async def test_a_text_that_is_written_at_run_time_is_asked(
+    bare: instructor.AsyncInstructor, cache: Cache, provider: StubProvider
+) -> None:
+    """As with the bare client: what a model says of itself is part of the prompt."""
+
+    class Found(BaseModel):
+        """Take the first."""
+
+        name: str = Field(description="a name")
+
+    client = cached(bare, cache)
+    await client.create(**question(response_model=Found))
+    Found.__doc__ = "Take the last."
+    await client.create(**question(response_model=Found))
+    Found.model_fields["name"].description = "a full name"
+    await client.create(**question(response_model=Found))
+    await client.create(**question(response_model=Found))
+    asked = [str(request.json) for request in provider.requests]
+    assert ["Take the last." in text for text in asked] == [False, True, True]
+    assert ["a full name" in text for text in asked] == [False, False, True]
 
 
 async def test_cached_twice_has_the_later_settings(

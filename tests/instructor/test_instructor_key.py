@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
@@ -14,7 +15,8 @@ import openai
 import pytest
 from anthropic import AsyncAnthropic
 from instructor.processing.multimodal import PDF, Audio, Image
-from pydantic import BaseModel
+from instructor.v2.core.response_model import prepare_response_model
+from pydantic import BaseModel, Field
 
 import instructor
 from instructor import Maybe, Mode, Partial
@@ -30,6 +32,10 @@ class User(BaseModel):
 class Admin(BaseModel):
     name: str
     rights: list[str]
+
+
+class Part(Partial[User]):  # type: ignore[misc]
+    more: str
 
 
 class Tree(BaseModel):
@@ -102,6 +108,7 @@ def ask(of: Any = None, **kwargs: Any) -> str:
         {"response_model": int},
         {"response_model": None},
         {"response_model": Tree},
+        {"response_model": Part},
     ],
     ids=repr,
 )
@@ -122,6 +129,7 @@ def test_the_variants_are_all_different() -> None:
         {"temperature": False},
         {"response_model": list[User]},
         {"response_model": Iterable[User]},
+        {"response_model": Part},
     ]
     assert len({ask(**variant) for variant in variants}) == len(variants)
 
@@ -178,6 +186,10 @@ def test_settings_of_the_sdk_that_do_not_separate(settings: dict[str, Any]) -> N
         {"default_headers": {"Authorization": "Bearer b"}},
         {"default_headers": {"OpenAI-Organization": "o"}},
         {"default_headers": {"openai-project": "p"}},
+        {"default_headers": {"Ocp-Apim-Subscription-Key": "k"}},
+        {"default_headers": {"cf-aig-authorization": "Bearer b"}},
+        {"default_headers": {"Helicone-Auth": "Bearer b"}},
+        {"default_headers": {"x-portkey-virtual-key": "k"}},
         {"default_query": {"api-version": "2"}},
     ],
     ids=repr,
@@ -337,6 +349,11 @@ def test_a_secret_keys_the_digests() -> None:
 
 # --- media ----------------------------------------------------------------------------------------
 
+
+class Message(dict[str, Any]):
+    """As SDKs have them: a dict with attributes."""
+
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -359,6 +376,25 @@ def test_local_files_count_by_their_bytes(tmp_path: Path) -> None:
     before = shown(one)
     one.write_bytes(PNG + b"3")
     assert shown(one) != before
+
+
+@pytest.mark.parametrize("kind", [list, tuple, OrderedDict, Message])
+def test_media_count_in_every_container(kind: Any, tmp_path: Path) -> None:
+    """Instructor takes messages and their contents in any of these."""
+    place = tmp_path / "1.png"
+
+    def of() -> str:
+        parts: Any = ["look", Image(source=place, media_type="image/png")]
+        message: Any = {"role": "user", "content": parts}
+        if kind is tuple:
+            message["content"] = tuple(parts)
+        return ask(messages=[kind(message)] if kind not in (list, tuple) else kind([message]))
+
+    place.write_bytes(PNG + b"1")
+    before = of()
+    assert of() == before
+    place.write_bytes(PNG + b"2")
+    assert of() != before
 
 
 def test_media_by_kind_and_data() -> None:
@@ -387,6 +423,8 @@ def test_a_file_that_is_not_there_names_the_argument(tmp_path: Path) -> None:
 def test_what_cannot_be_keyed_names_the_argument() -> None:
     with pytest.raises(Unkeyable, match=r"^extra_body\.x: "):
         ask(extra_body={"x": object()})
+    with pytest.raises(Unkeyable, match=r"^cache_vary\.x: "):
+        ask(cache_vary={"x": object()})
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(Unkeyable, match="messages"):
@@ -417,6 +455,61 @@ def test_a_rebuilt_model_is_another_question() -> None:
     Inner.model_rebuild(force=True)
     Outer.model_rebuild(force=True)
     assert ask(response_model=Outer) != before
+
+
+def changed_text(model: Any, inner: Any) -> None:
+    model.__doc__ = "Other."
+
+
+def changed_inner_text(model: Any, inner: Any) -> None:
+    inner.__doc__ = "Other."
+
+
+def changed_description(model: Any, inner: Any) -> None:
+    model.model_fields["name"].description = "other"
+
+
+@pytest.mark.parametrize("of", [lambda m: m, lambda m: list[m], Optional.__getitem__, Maybe])
+@pytest.mark.parametrize("change", [changed_text, changed_inner_text, changed_description])
+def test_what_is_told_of_a_model_counts_as_it_is_now(of: Any, change: Any) -> None:
+    """A prompt that is written into a model at run time is what the provider is asked."""
+
+    class Inner(BaseModel):
+        """An inner."""
+
+        name: str
+
+    class Outer(BaseModel):
+        """An outer."""
+
+        name: str = Field(description="one")
+        inner: Inner
+
+    def sent() -> Any:
+        return prepare_response_model(of(Outer)).openai_schema
+
+    before, was = ask(response_model=of(Outer)), sent()
+    assert ask(response_model=of(Outer)) == before
+    change(Outer, Inner)
+    assert (ask(response_model=of(Outer)) != before) == (sent() != was)
+    if of(Outer) is Outer:
+        assert sent() != was
+
+
+def test_parts_of_a_model_with_words_of_their_own() -> None:
+    """`Partial[T]` is `T`'s question until its author makes another one of it."""
+
+    class Known(BaseModel):
+        """A person."""
+
+        name: str
+
+    part: Any = Partial[Known]
+    assert ask(response_model=part) == ask(response_model=Known)
+    part.__doc__ = "A dog."
+    assert ask(response_model=part) != ask(response_model=Known)
+    again: Any = Partial[Known]
+    assert ask(response_model=again) == ask(response_model=Known)
 
 
 def test_the_key_stays_what_it_is() -> None:

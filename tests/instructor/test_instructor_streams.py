@@ -15,6 +15,7 @@ from instructor.v2.core.errors import InstructorRetryException
 from pydantic import BaseModel
 
 import instructor
+from instructor import Partial
 from samecall import Cache, CacheMiss, Policy, SamecallWarning
 from samecall.instructor import cached, key_of
 from samecall.testing import StubProvider
@@ -138,6 +139,25 @@ async def test_streams_and_calls_share_a_key(client: instructor.AsyncInstructor)
     partial = key_of(client, **question(response_model=instructor.Partial[User], stream=True))
     many = key_of(client, **question(response_model=Iterable[User], stream=True))
     assert whole == partial != many
+
+
+class Partner(Partial[User]):  # type: ignore[misc]
+    """A class of its author's own."""
+
+    of: str
+
+
+async def test_a_class_that_derives_from_parts_is_another_question(
+    client: instructor.AsyncInstructor, provider: StubProvider
+) -> None:
+    provider.answer("who", {"name": "Ada", "age": 36, "of": "Charles"})
+    await client.create(**question(response_model=User))
+    one = await client.create(**question(response_model=Partner))
+    assert one.of == "Charles"
+    assert provider.calls == 2
+    parts = await take(client.create_partial(**question(response_model=Partner)))
+    assert parts[-1].of == "Charles"
+    assert provider.calls == 2
 
 
 async def test_modes_of_the_cache(

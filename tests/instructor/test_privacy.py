@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 import instructor
 from samecall import Cache, CacheMiss, Key, Policy, SamecallError, Seal
@@ -28,7 +29,7 @@ from samecall.instructor import NativeCache, cached, key_of
 from samecall.logs import LogObserver
 from samecall.otel import OpenTelemetryObserver
 from samecall.prometheus import PrometheusObserver
-from samecall.testing import StubProvider
+from samecall.testing import LocalCluster, StubProvider
 from samecall.testing.provider import Status
 
 PROMPT, ANSWER, VARY = "planted prompt 7c1", "planted-answer-9d2", "planted-tenant-3e4"
@@ -141,21 +142,32 @@ class Watchers:
         ]
 
 
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    with LocalCluster() as cluster:
+        yield cluster.url
+
+
 @pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
-@pytest.mark.parametrize("where", ["redis", "disk"])
+@pytest.mark.parametrize("where", ["redis", "cluster", "disk"])
 async def test_nothing_that_was_planted_is_seen(
-    redis_url: str, where: str, sealed: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    request: pytest.FixtureRequest,
+    where: str,
+    sealed: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="samecall")
     seal = Seal({"a": KEY}, "a") if sealed else None
     watchers, said, space = Watchers(), list[str](), f"privacy-{sealed}"
     file = tmp_path / "cache.db"
+    url = f"disk://{file}" if where == "disk" else request.getfixturevalue(f"{where}_url")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         async with StubProvider() as provider:
             provider.answer(PROMPT, {"name": ANSWER})
             async with Cache(
-                redis_url if where == "redis" else f"disk://{file}",
+                url,
                 namespace=space,
                 policy=Policy(error_ttl=600),
                 secret=SECRET,
@@ -167,7 +179,7 @@ async def test_nothing_that_was_planted_is_seen(
                 said += [repr(seal), repr(cache._rooms.envelopes)]
     said += watchers.said(caplog.records)
     said += [str(each.message) for each in told if "samecall" in each.category.__module__]
-    names, values = await in_redis(redis_url, space) if where == "redis" else on_disk(file)
+    names, values = on_disk(file) if where == "disk" else await in_redis(url, space)
     assert len(values) > 3
     said += names
     kept = [opened(value) for value in values if value.startswith(MAGIC) and not sealed]
@@ -182,7 +194,11 @@ async def test_nothing_that_was_planted_is_seen(
 
 async def in_redis(url: str, space: str) -> tuple[list[str], list[bytes]]:
     """The names of all keys, and what stands in them."""
-    raw = Redis.from_url(url.replace("redis+unix", "unix"))
+    raw: Any = (
+        RedisCluster.from_url(url.replace("+cluster", "").partition(",")[0], protocol=2)
+        if "cluster" in url
+        else Redis.from_url(url.replace("redis+unix", "unix"), protocol=2)
+    )
     names = [name async for name in raw.scan_iter(match=f"*{space}*")]
     values = [await raw.get(name) for name in names if await raw.type(name) == b"string"]
     await raw.aclose()

@@ -16,12 +16,13 @@ from unittest import mock
 import pytest
 from provider_apart import APART, APART_BY_NAME, Desk, apart, installed
 from provider_clients import AT_HOME
+from test_accounts import User, digest
 from test_providers import APART_MODES, COLUMN, asked, check, page, quoted, stored
 
 import instructor
 from instructor import AsyncInstructor, Mode
-from samecall import Cache, SamecallWarning
-from samecall.instructor import cached
+from samecall import Cache, SamecallWarning, Unkeyable
+from samecall.instructor import cached, key_of
 from samecall.testing import StubProvider
 
 LONGEST = 100.0  # seconds: Google's SDKs try for half a minute before they say so
@@ -42,7 +43,9 @@ async def told(client: AsyncInstructor, desk: Desk, package: str) -> str:
     """`works`, with what of a hit is not the miss again; or raises."""
     many = client.mode in Mode.parallel_modes()
     async with Cache() as cache:
-        ours = cached(client, cache)
+        # xAI's SDK shows nobody whose calls its are
+        account = "tests" if client.provider.value == "xai" else None
+        ours = cached(client, cache, account=account)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SamecallWarning)
             value, raw = await ours.create_with_completion(**question(client))
@@ -127,3 +130,103 @@ def test_every_row_tells_of_a_run() -> None:
     ]:
         said = page()[key][COLUMN]
         assert said.startswith(("works", "`")), key
+
+
+# --- whose calls they are ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not installed("from_xai"), reason="xAI's SDK: nox -s apart")
+async def test_xai_shows_nobody_its_login() -> None:
+    """So its account has to be named, or the call goes uncached."""
+    from xai_sdk.aio.client import Client
+
+    client = instructor.from_xai(Client(api_key="k", api_host="localhost:1"), model="m")
+    with pytest.raises(Unkeyable, match=r"^account: .*cached\(client, cache, account="):
+        digest(client)
+    assert digest(client, account="a") != digest(client, account="b")
+
+
+def _gemini(key: str, url: str, model: str = "m", **settings: Any) -> Any:
+    import google.generativeai as genai
+
+    genai.configure(api_key=key, transport="rest", client_options={"api_endpoint": url})
+    return instructor.from_gemini(genai.GenerativeModel(model, **settings))
+
+
+@pytest.mark.skipif(not installed("from_gemini"), reason="Gemini's old SDK: nox -s apart")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_what_a_gemini_model_was_made_with_separates() -> None:
+    one = digest(_gemini("key-1", "http://localhost:1"))
+    assert digest(_gemini("key-1", "http://localhost:1")) == one
+    others = [
+        _gemini("key-2", "http://localhost:1"),
+        _gemini("key-1", "http://localhost:2"),
+        _gemini("key-1", "http://localhost:1", "other"),
+        _gemini("key-1", "http://localhost:1", system_instruction="be short"),
+        _gemini("key-1", "http://localhost:1", generation_config={"temperature": 0}),
+        _gemini("key-1", "http://localhost:1", safety_settings={"HATE": "BLOCK_NONE"}),
+        _gemini("key-1", "http://localhost:1", tools="code_execution"),
+        _gemini("key-1", "http://localhost:1", tool_config={"function_calling_config": "ANY"}),
+    ]
+    # a model takes what `configure` said last, until it is connected
+    _gemini("key-1", "http://localhost:1")
+    assert len({one, *map(digest, others[2:])}) == len(others) - 1
+    for key, url in (("key-2", "http://localhost:1"), ("key-1", "http://localhost:2")):
+        assert digest(_gemini(key, url)) != one
+
+
+@pytest.mark.skipif(not installed("from_gemini"), reason="Gemini's old SDK: nox -s apart")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_connected_gemini_model_stays_with_its_key() -> None:
+    client = _gemini("key-1", "http://localhost:1")
+    ours = cached(client, Cache())
+
+    def asked() -> str:
+        return key_of(ours, response_model=User, messages=[]).hex
+
+    before = asked()
+    from google.generativeai.client import get_default_generative_client
+
+    client.client._client = get_default_generative_client()
+    _gemini("key-2", "http://localhost:1")
+    assert asked() == before
+
+
+@pytest.mark.skipif(not installed("from_vertexai"), reason="Vertex AI's SDK: nox -s apart")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_a_vertexai_model_was_made_with_separates() -> None:
+    import vertexai
+    import vertexai.generative_models as gm
+    from google.auth.credentials import AnonymousCredentials
+
+    def made(
+        project: str = "p", place: str = "us-central1", model: str = "m", **settings: Any
+    ) -> str:
+        vertexai.init(project=project, location=place, credentials=AnonymousCredentials())
+        of = gm.GenerativeModel(model, **settings)
+        return digest(instructor.from_vertexai(of, use_async=True))
+
+    def tool(name: str) -> Any:
+        said = gm.FunctionDeclaration(name=name, parameters={"type": "object"})
+        return gm.Tool([said])
+
+    keys = [
+        made(),
+        made("q"),
+        made(place="europe-west1"),
+        made(model="other"),
+        made(system_instruction="be short"),
+        made(system_instruction=["be", gm.Part.from_text("short")]),
+        made(generation_config={"temperature": 0}),
+        made(generation_config=gm.GenerationConfig(temperature=1)),
+        made(tools=[tool("a")]),
+        made(tools=[tool("b")]),
+        made(
+            tool_config=gm.ToolConfig(
+                gm.ToolConfig.FunctionCallingConfig(gm.ToolConfig.FunctionCallingConfig.Mode.ANY)
+            )
+        ),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert made() == keys[0]
+    assert made(labels={"team": "a"}) == keys[0]

@@ -236,7 +236,10 @@ async def stored(cache: Cache) -> None:
 # --- streams answer calls that do not stream, and the other way round -----------------------------
 
 
-@pytest.mark.parametrize(("name", "mode"), [*WHOLE, ("from_mistral", Mode.MD_JSON)])
+OWN_FORM = [("from_mistral", Mode.MD_JSON), ("from_cohere", Mode.TOOLS)]
+
+
+@pytest.mark.parametrize(("name", "mode"), [*WHOLE, *OWN_FORM])
 async def test_a_stored_stream_answers_a_call_that_does_not_stream(
     name: str, mode: Mode, stub: StubProvider
 ) -> None:
@@ -259,7 +262,7 @@ async def test_a_stored_stream_answers_a_call_that_does_not_stream(
         assert again._raw_response is not raw
 
 
-@pytest.mark.parametrize(("name", "mode"), WHOLE)
+@pytest.mark.parametrize(("name", "mode"), [*WHOLE, *OWN_FORM])
 async def test_a_stored_answer_is_streamed(name: str, mode: Mode, stub: StubProvider) -> None:
     """In as few events as say it: the last item is what the stream would have come to."""
     async with by_hand(name, mode, stub) as bare, Cache() as cache:

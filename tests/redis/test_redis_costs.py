@@ -1,4 +1,4 @@
-"""What a call costs, counted: round trips, commands, turns of the loop, rings for the collector.
+"""What a call costs, counted: round trips, commands, bytes, turns of the loop, bytecodes, rings.
 
 None of these depends on the machine. A figure that goes up here is a slower cache everywhere.
 """
@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
 
 import pytest
 from redis.asyncio import Redis
 from redis_parts import PATIENT, new_key
 
+import samecall
 from samecall import Cache, Policy
 from samecall._entry import Key
-from samecall._redis import names
+from samecall._redis import link, names
 from samecall.testing import FaultProxy
 
 MANY = 200
+MOST_STEPS = 4_000
+OURS = str(Path(samecall.__file__).parent)
 
 
 @pytest.fixture
@@ -172,6 +178,52 @@ async def test_a_hit_costs_few_turns_of_the_loop(
         await ask()
         monkeypatch.undo()
         assert turns <= 5 * MANY
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="settrace tells of no opcodes there")
+async def test_a_hit_takes_few_steps_of_the_interpreter(proxy: FaultProxy) -> None:
+    """Bytecodes of our own code: 3,000 of them on Python 3.11, whatever the machine."""
+    async with quiet(proxy) as cache:
+        ask = await stored(cache)
+        steps = 0
+
+        def opcode(frame: FrameType, event: str, arg: object) -> object:
+            nonlocal steps
+            steps += event == "opcode"
+            return opcode
+
+        def called(frame: FrameType, event: str, arg: object) -> object:
+            if not frame.f_code.co_filename.startswith(OURS):
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            return opcode
+
+        before = sys.gettrace()
+        sys.settrace(called)
+        try:
+            await ask()
+        finally:
+            sys.settrace(before)
+        assert 0 < steps <= MOST_STEPS * MANY
+
+
+async def test_a_hit_sends_few_bytes(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One name, the token, and how to take it: the names of error and lease are made there."""
+    async with quiet(proxy) as cache:
+        ask = await stored(cache)
+        sent = 0
+        pack = link.pack
+
+        def counted(commands: Sequence[link.Command]) -> list[bytes]:
+            nonlocal sent
+            packed = pack(commands)
+            sent += sum(map(len, packed))
+            return packed
+
+        monkeypatch.setattr(link, "pack", counted)
+        await ask()
+        monkeypatch.undo()
+        assert 0 < sent <= 200 * MANY
 
 
 async def test_a_hit_leaves_nothing_for_the_collector(proxy: FaultProxy) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis, RedisCluster
 
-from samecall import Cache, Policy
+from samecall import L1, Cache, Policy
 from samecall._embedded import EmbeddedServer
 from samecall._key import key_from
 from samecall._redis import names
@@ -138,6 +138,35 @@ async def test_a_flight_begun_before_is_stored_for_nobody(place: str) -> None:
         assert await new == "new"
         await until_stored(other, 1)
         assert await one.get_or_call("k", provider) == "new"
+
+
+@pytest.mark.parametrize("way", ["key", "tag"])
+async def test_who_asks_the_leaders_process_after_it_was_forgotten_elsewhere(
+    place: str, way: str
+) -> None:
+    """Has a call of its own, once that process has heard of it or looked after its lease."""
+    async with two(place, f"elsewhere-{way}", l1=L1()) as (one, other):
+        old, new = GatedProvider[Any](), GatedProvider[Any]()
+        key = key_from("k", f"elsewhere-{way}")
+        leads = asyncio.ensure_future(one.get_or_call("k", old, tags=("invoice",)))
+        await old.until_waiting(1)
+        await (other.forget("k") if way == "key" else other.forget_tag("invoice"))
+        flights = one._rooms.here().flights
+        async with asyncio.timeout(60):
+            while flights.leader(key) is not None:
+                await asyncio.sleep(0.001)
+        after = asyncio.ensure_future(one.get_or_call("k", new, tags=("invoice",)))
+        async with asyncio.timeout(60):
+            while one.statistics().callers_waiting != 2:
+                await asyncio.sleep(0.001)
+        old.answer("old")
+        assert await leads == "old"
+        await new.until_waiting(1)
+        new.answer("new")
+        assert await after == "new"
+        await until_stored(one, 1)
+        assert await other.get_or_call("k", old, tags=("invoice",)) == "new"
+        assert (old.calls, new.calls) == (1, 1)
 
 
 @pytest.mark.parametrize("place", ["redis"], indirect=True)

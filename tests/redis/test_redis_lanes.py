@@ -212,14 +212,6 @@ async def test_wrong_types_count_as_absent(store: RedisStore, raw: Redis) -> Non
     assert got.data == data
 
 
-async def test_a_value_too_short_for_a_stamp_counts_as_absent(store: RedisStore) -> None:
-    """Such a value answers nobody and COMMIT overwrites it."""
-    key, own = new_key(), token()
-    await store.set(key, b"short", LONG)
-    assert await store.acquire(key, own, b"", LONG) == Lead(b"")
-    assert await store.commit(key, own, b"", new_data(key), LONG) is True
-
-
 async def test_a_lease_without_a_ttl_is_free(store: RedisStore, raw: Redis) -> None:
     """Nobody waits for a lease that would never end, and it refuses no commit."""
     key = new_key()

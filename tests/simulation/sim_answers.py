@@ -20,6 +20,8 @@ __all__ = [
 
 L1_TRUSTS = 1.0
 """Seconds that a process trusts its copy of what another process may forget."""
+LOOKS = 1.02 * 5 / 3
+"""Seconds between two looks of a leader after its lease, by a clock that runs slower."""
 ON_ITS_WAY = 0.3
 """Seconds that a reply of a healthy store may take to become such a copy."""
 
@@ -102,8 +104,9 @@ def errors_travel_as_far_as_they_may(history: History) -> Iterator[str]:
 def forgotten_is_forgotten(history: History) -> Iterator[str]:
     """Who asks after a forget gets nothing that was begun before it.
 
-    In another process: unless it joins a flight of that process, which did not hear of it, or
-    within the second that L1 trusts its copies. A store that lost its tombstones promises nothing.
+    In another process: unless it joins a flight of that process before that has looked after its
+    lease, or within the second that L1 trusts its copies. A store that lost its tombstones promises
+    nothing.
     """
     for gone in history.forgotten:
         for caller in history.callers:
@@ -129,7 +132,14 @@ def _may_see_it_still(
     if caller.proc == proc:
         return False
     joined = caller.flight_born is not None and caller.flight_born <= executed
-    return joined or _l1_may(history, executed, caller)
+    return (joined and _unaware(history, executed, caller)) or _l1_may(history, executed, caller)
+
+
+def _unaware(history: History, executed: float, caller: Caller) -> bool:
+    """Whether the process of this caller may not have looked after its lease since."""
+    if caller.at <= executed + LOOKS + ON_ITS_WAY:
+        return True
+    return not history.healthy(caller.proc, executed - DEADLINE, caller.at)
 
 
 def _l1_may(history: History, executed: float, caller: Caller) -> bool:

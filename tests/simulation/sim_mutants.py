@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from samecall._calling import Till
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
 from samecall._flight import Flight, Flights, Phase
+from samecall._holding import Hold
 from samecall._keeping import Keeper
 from samecall._leading import Leader
 from samecall._lease import Claim
@@ -94,6 +96,10 @@ async def _wait_and_harm(flights: Flights[Any], flight: Flight[Any], *args: Any,
         raise
 
 
+def _outdate_and_keep(flights: Flights[Any], flight: Any, *, worthless: bool = False) -> None:
+    flight.outdated, flight.detached = True, flight.detached or worthless
+
+
 def _find_landed(flights: Flights[Any], slot: Any) -> Any:
     return None
 
@@ -119,14 +125,19 @@ async def _lead_alone_blindly(
     await leader.lead(flight, request, claim)
 
 
-async def _pay_for_ever(till: Till, request: Any) -> Any:
-    till.counters.provider_calls += 1
+async def _pay_for_ever(till: Till, request: Any, leader: bytes) -> Any:
+    till.books.asked(request, leader)
     return await request.call()
 
 
-async def _commit_only(keeper: Keeper, flight: Any, claim: Claim, data: bytes, ttl: float) -> None:
-    if not flight.detached:
-        keeper.counters.stored += await claim.commit(data, ttl) is True
+async def _commit_only(
+    keeper: Keeper, flight: Any, claim: Claim, request: Any, found: Any, data: bytes
+) -> None:
+    if flight.detached:
+        flight.land(found)
+        return
+    stored = await claim.commit(data, found.entry.kept_for, partial(flight.land, found))
+    keeper.counters.stored += stored is True
 
 
 async def _acquire_or_alone(*args: Any) -> None:
@@ -152,7 +163,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "a waiter does not watch the lease's end": (
         Mutant(Claim, "_follow", _follow_otherwise(lease_end=False)),
     ),
-    "no lease is renewed": (Mutant(Claim, "_renew", _nothing),),
+    "no lease is renewed": (Mutant(Hold, "_renew", _nothing),),
+    "a call forgotten elsewhere goes on taking callers in": (
+        Mutant(Flights, "outdate", _outdate_and_keep),
+    ),
     "a leader that ends without an answer releases nothing": (Mutant(Claim, "close", _nothing),),
     "the fingerprint is not compared": (Mutant(_envelopes, "decode_entry", _decode_any),),
     "a cancelled caller takes its flight along": (Mutant(Flights, "wait", _wait_and_harm),),
@@ -168,7 +182,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "every error goes to the fleet": (Mutant(Keeper, "crash", _crash_for_the_fleet),),
     "a flight has no deadline": (Mutant(Till, "pay", _pay_for_ever),),
     "FAIL is not sent": (Mutant(Claim, "fail", _nothing),),
-    "the copy in L1 outlives a refused commit": (Mutant(Keeper, "_commit", _commit_only),),
+    "the copy in L1 outlives a refused commit": (
+        Mutant(Keeper, "_commit", _commit_only),
+        Mutant(Hold, "_again", _nothing),  # which would keep it from being made
+    ),
     "ACQUIRE is not sent": (Mutant(FailOpenStore, "acquire", _acquire_or_alone),),
 }
 """What is taken away, by its name."""

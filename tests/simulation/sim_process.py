@@ -133,7 +133,7 @@ class Process:
             flights.open = partial(self._open, flights)  # type: ignore[method-assign]
             flights.ground = partial(self._ground, flights)  # type: ignore[method-assign]
         at = key_of(key)
-        mine = (f for f in flights._open if f.key == at and not f.detached)
+        mine = (f for f in flights._open if f.key == at and not (f.detached or f.outdated))
         return min((self.born[f] for f in mine if landed or f.outcome is None), default=None)
 
     def _open(self, flights: Flights[Any], *args: Any, **kwargs: Any) -> Flight[Any]:

@@ -1,12 +1,14 @@
-"""A leader that dies in the middle of a stream, a thousand times over."""
+"""A stream whose leader dies, that is forgotten, whose messages come late or twice: 1,000 times."""
 
 from __future__ import annotations
 
 import pytest
+from sim_stream_mutants import MUTANTS, mutated
 from sim_streams import play
 
 _TRIALS = 1_000
 _BLOCKS = 4
+_SEEN_WITHIN = 200  # seeds; the first ten show it
 
 
 @pytest.mark.parametrize("block", range(_BLOCKS))
@@ -19,3 +21,11 @@ def test_a_leader_dies_and_no_generations_mix(block: int) -> None:
     interrupted = sum(one.error is not None for one in heard)
     assert 0.1 < interrupted / len(heard) < 0.9  # both ways out were tried
     assert sum(trial.calls == 2 for trial in trials) > len(trials) / 4
+    assert sum(bool(trial.forgotten) for trial in trials) > len(trials) / 4
+    assert sum(trial.again for trial in trials) > len(trials) / 4
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_guard_that_is_gone_is_seen(name: str) -> None:
+    with mutated(MUTANTS[name]):
+        assert any(play(seed).faults() for seed in range(_SEEN_WITHIN))

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+import pytest
 from openai import OpenAI
 from place_support import PATIENT, Place, stored, until
 from pydantic import BaseModel
 
 import instructor
 from samecall import Cache, Policy
+from samecall._key import key_from
 from samecall.instructor import NativeCache, cached
 from samecall.testing import GatedProvider, StubProvider
 
@@ -90,6 +92,31 @@ async def test_an_async_generator(place: Place) -> None:
     await stored(here)
     assert await take(other) == expected
     assert called == 1
+
+
+@pytest.mark.parametrize("what", ["nothing", "short", "foreign", "another's", "cut"])
+async def test_bytes_that_are_no_entry_of_this_call(place: Place, what: str) -> None:
+    """A miss, and counted, by who leads and by who waits; the answer of one call replaces them."""
+    one, two = place.cache(), place.cache()
+    other, provider = GatedProvider[Any](), GatedProvider[Any]()
+    other.answer("another")
+    await one.get_or_call("another", other)
+    await stored(one)
+    found = await place.held(one, "another")
+    assert found is not None
+    forms = {"nothing": b"", "short": b"x" * 18, "foreign": b"\xff" * 80}
+    data = forms.get(what, found.data if what == "another's" else found.data[:-1])
+    await place.store(one).set(key_from("k", place.namespace), data, 60.0)
+    leads = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    waits = asyncio.ensure_future(two.get_or_call("k", provider))
+    await until(lambda: two.statistics().undecodable >= 1)
+    provider.answer("yes")
+    assert [await leads, await waits] == ["yes", "yes"]
+    await stored(one, 2)
+    assert await two.peek("k") == "yes"
+    assert provider.calls == 1
+    assert one.statistics().undecodable >= 1
 
 
 def test_a_synchronous_function(where: object) -> None:

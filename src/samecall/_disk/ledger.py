@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from samecall._disk.tables import ERROR, VALUE, Names, Tables, names_of, space_of
-from samecall._entry import STAMP_END, STAMP_START, Key
+from samecall._disk.reels import Reels
+from samecall._disk.tables import ERROR, VALUE, Names, names_of, space_of
+from samecall._entry import Key
 from samecall._ports import (
     EPOCH_NONE,
     EPOCH_UNTOLD,
@@ -23,17 +24,14 @@ from samecall._ports import (
     Lead,
     Wait,
 )
+from samecall._stamps import stamp_of
 
 __all__ = ["Ledger"]
 
 _WALKED, _WALKED_BYTES = 64, 2**20
 
 
-def _stamp(data: bytes) -> bytes:
-    return data[STAMP_START:STAMP_END]
-
-
-class Ledger(Tables):
+class Ledger(Reels):
     """What a store is asked, over the rows of one file."""
 
     # --- reading ------------------------------------------------------------------------------
@@ -42,7 +40,7 @@ class Ledger(Tables):
         """What ACQUIRE answers if it need not write; None if nothing stands in the way of LEAD."""
         now, names = self.now(), names_of(key)
         found = self.entry(names, VALUE, now)
-        stamp = _stamp(found.data) if found is not None else SEEN_NOTHING
+        stamp = stamp_of(found.data) if found is not None else SEEN_NOTHING
         if found is not None and stamp and seen not in (SEEN_ANY, stamp):
             return Hit(found.data, found.left)
         error = None if seen == SEEN_ANY else self.entry(names, ERROR, now)
@@ -66,8 +64,10 @@ class Ledger(Tables):
             return answer
         now, names = self.now(), names_of(key)
         found = self.entry(names, VALUE, now)
+        if self.held(names, now) is None:  # one that comes twice shows nobody what it had recorded
+            self.unwind(key, token)
         self.take(names, token, now + lease)
-        stamp = _stamp(found.data) if found is not None else SEEN_NOTHING
+        stamp = stamp_of(found.data) if found is not None else SEEN_NOTHING
         return Lead(stamp, self.epoch(names, now))
 
     def renew(self, key: Key, token: bytes, lease: float) -> bool:
@@ -86,7 +86,7 @@ class Ledger(Tables):
         now, names = self.now(), names_of(key)
         held = self.held(names, now)
         ours = held is not None and held[0] == token
-        answer = self._known(names, seen, _stamp(data), epoch, now, ours=ours)
+        answer = self._known(names, seen, stamp_of(data), epoch, now, ours=ours)
         if answer is None:
             self.put(names, VALUE, data, now + ttl, now)
             self.drop(names, ERROR)
@@ -101,7 +101,7 @@ class Ledger(Tables):
         """What COMMIT answers without storing; None: it stores."""
         if not ours or epoch == EPOCH_UNTOLD:
             found = self.entry(names, VALUE, now)
-            stamp = _stamp(found.data) if found is not None else SEEN_NOTHING
+            stamp = stamp_of(found.data) if found is not None else SEEN_NOTHING
             if stamp and stamp == own:
                 return True  # sent twice: it is here already
             if stamp != seen or (not ours and self.held(names, now) is not None):
@@ -114,7 +114,7 @@ class Ledger(Tables):
         held = self.held(names, now)
         if held is None or held[0] != token:
             found = self.entry(names, ERROR, now)  # sent twice?
-            return found is not None and _stamp(found.data) == _stamp(data) != b""
+            return found is not None and stamp_of(found.data) == stamp_of(data) != b""
         forgotten = self.epoch(names, now) not in (EPOCH_NONE, epoch)
         kept = ttl > 0 and not forgotten
         if kept:
@@ -147,6 +147,9 @@ class Ledger(Tables):
             self.bury(names, now + tombstone)
         self.drop(names, VALUE)
         self.drop(names, ERROR)
+        held = self.held(names, now)
+        if held is not None:
+            self.unwind(key, held[0])
         self.free(names)
         self.ring(key, names, b"")
 

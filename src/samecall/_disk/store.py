@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from samecall._disk.board import DiskBoard
 from samecall._disk.place import Place, place_of
+from samecall._disk.recordings import DiskRecordings
 from samecall._disk.worker import Disk
 from samecall._entry import Key
 from samecall._ports import EPOCH_NONE, Acquired, Bell, Found
@@ -29,8 +30,8 @@ def open_disk(url: str) -> Callable[[], DiskStore]:
     return lambda: DiskStore(_shared.join(place), _shared.leave)
 
 
-class DiskStore(DiskBoard):
-    """A `LeaseStore` over a `Disk`, which all stores of this process for one file share."""
+class DiskStore(DiskBoard, DiskRecordings):
+    """A `RecordingStore` over a `Disk`, which all stores of this process for one file share."""
 
     def __init__(self, disk: Disk, leave: Callable[[Disk], threading.Thread | None]) -> None:
         self.disk = disk

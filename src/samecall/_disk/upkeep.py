@@ -76,6 +76,7 @@ class Upkeep:
         ).rowcount
         for table in ("leases", "tombstones", "generations"):
             self._connection.execute(f"DELETE FROM {table} WHERE ends <= ?", (now,))  # noqa: S608 - of three names
+        self._ledger.sweep_reels(now)
         if gone < _SWEPT_AT_ONCE:  # else there is more: go on after the next batch
             self._swept = now
 

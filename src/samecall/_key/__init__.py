@@ -74,13 +74,13 @@ _ATTRIBUTE = "__samecall_schema__"
 _plain: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
 
-def schema_digest(model_class: Any) -> bytes:
+def schema_digest(model_class: Any, *, anew: bool = False) -> bytes:
     """The digest of what a provider is told of a response class: its name and JSON schema.
 
     The order of fields and of a union's members counts. Computed once per class, and again after
-    a `model_rebuild`. Raises `Unkeyable` where pydantic can make no JSON schema.
+    a `model_rebuild`, or if `anew`. Raises `Unkeyable` where pydantic can make no JSON schema.
     """
-    if not isinstance(model_class, type):
+    if anew or not isinstance(model_class, type):
         return _compute(model_class)  # list[A]; and A | B == B | A, so unions cannot be looked up
     known = model_class.__dict__.get(_ATTRIBUTE)
     if known is not None and known[0] is _validator(model_class):

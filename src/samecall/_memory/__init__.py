@@ -149,6 +149,8 @@ class MemoryStore(Near, Tagged, MemoryBoard, Reels):
             held = self._leases.held(key, now)
             if held is not None and held.token != token:
                 return Wait(held.token, held.ends - now, stamp)
+            if held is None:
+                self.unwind(key, token)  # of a lease that had ended, or was forgotten
             self._leases.take(key, token, now + lease, now)
             return Lead(stamp, self._leases.epoch(key, now))
 

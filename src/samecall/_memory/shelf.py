@@ -9,8 +9,6 @@ from functools import partial
 from msgspec.structs import replace
 
 from samecall._entry import (
-    STAMP_END,
-    STAMP_START,
     Entry,
     Kept,
     Key,
@@ -18,6 +16,7 @@ from samecall._entry import (
     encode_entry,
 )
 from samecall._errors import Undecodable
+from samecall._stamps import stamp_of
 
 __all__ = ["Grow", "Item", "Shelf"]
 
@@ -40,7 +39,7 @@ class Item:
             self.stamp = entry.stamp
         else:
             self._life_ends = ends
-            self.stamp = (data or b"")[STAMP_START:STAMP_END]
+            self.stamp = stamp_of(data or b"")
 
     def remember(self, entry: Entry, ends: float) -> None:
         """Take on a decoded form of what is here already; never shortens its life."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from samecall._entry import STAMP_END, STAMP_START
 from samecall._errors import StoreError
 from samecall._ports import (
     EPOCH_NONE,
@@ -23,6 +22,7 @@ from samecall._ports import (
     Lead,
     Wait,
 )
+from samecall._stamps import stamp_of
 
 __all__ = ["acquire_by_key"]
 
@@ -60,8 +60,7 @@ async def acquire_by_key(
 
 
 def _stamp(value: Found | None) -> bytes:
-    stamp = SEEN_NOTHING if value is None else value.data[STAMP_START:STAMP_END]
-    return stamp if len(stamp) == STAMP_END - STAMP_START else SEEN_NOTHING
+    return SEEN_NOTHING if value is None else stamp_of(value.data)
 
 
 def _takes(seen: bytes, stamp: bytes) -> bool:

@@ -36,11 +36,17 @@ class Recorder:
     """Records one tape.
 
     tick: seconds after which the lease is renewed. heard: told after each reply how many processes
-    follow.
+    follow. lost: called when a reply says that the lease is not ours.
     """
 
     def __init__(
-        self, tape: Tape, frames: Frames, send: Send, tick: float, heard: Callable[[int], None]
+        self,
+        tape: Tape,
+        frames: Frames,
+        send: Send,
+        tick: float,
+        heard: Callable[[int], None],
+        lost: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._tape = tape
@@ -48,6 +54,7 @@ class Recorder:
         self._send = send
         self._tick = tick
         self._heard = heard
+        self._lost = lost
         self._recording = True
         self._leads = True
         self._number = 0
@@ -154,6 +161,8 @@ class Recorder:
         if done is None:
             return False
         self._leads = done.leads
+        if not done.leads:
+            self._lost()
         if not done.leads or not done.whole or self._last:
             self._recording, self._last = False, False
         self._frame = b""

@@ -37,6 +37,7 @@ class Studio:
         self._emit = emit
         self._own: dict[bytes, Tape] = {}
         self._followed: dict[bytes, Follower] = {}
+        self._buried: dict[Tape, Follower] = {}
         self._aside: ThreadPoolExecutor | None = None
 
     # --- who leads -------------------------------------------------------------------------------
@@ -55,6 +56,14 @@ class Studio:
             del self._own[tape.token]
             tape.watchers.wake()
 
+    def bury(self, token: bytes) -> None:
+        """This generation was forgotten: what is here of it is for those who take it already."""
+        tape, follower = self._own.get(token), self._followed.pop(token, None)
+        if tape is not None:
+            tape.buried = True
+        if follower is not None:
+            self._buried[follower.tape] = follower
+
     def records(self, tape: Tape) -> bool:
         """Whether this tape of this loop still grows."""
         return self._own.get(tape.token) is tape
@@ -62,9 +71,12 @@ class Studio:
     @asynccontextmanager
     async def recorded(
         self, key: Key, tape: Tape, lease: float, timeout: float, heard: Callable[[int], None],
-        epoch: bytes,
+        lost: Callable[[], None], epoch: bytes,
     ) -> AsyncGenerator[Recorder]:  # fmt: skip
-        """While the body runs, the tape goes to the store and the lease is renewed."""
+        """While the body runs, the tape goes to the store and the lease is renewed.
+
+        heard: told how many processes follow. lost: called when the lease turns out not to be ours.
+        """
         record = partial(self.archive.record, key, tape.token)
         life = max(_LIFE, 2 * lease)
         recorder = Recorder(
@@ -73,6 +85,7 @@ class Studio:
             lambda number, frame: record(number, frame, lease, life, epoch, timeout),
             min(lease / 3, _TICK_AT_MOST),
             heard,
+            lost,
         )
         task = asyncio.get_running_loop().create_task(recorder.run())
         try:
@@ -94,6 +107,8 @@ class Studio:
     def tune(self, key: Key, token: bytes, timeout: float, *, elsewhere: bool) -> Tape | None:
         """The tape of a generation, until `leave`; None: nobody records it."""
         tape = self._own.get(token)
+        if tape is not None and tape.buried and elsewhere:
+            tape = None  # an ACQUIRE that came twice gave it a lease once more
         if tape is not None or not elsewhere or not self.archive.records:
             return tape
         follower = self._followed.get(token)
@@ -107,32 +122,38 @@ class Studio:
 
     def leave(self, tape: Tape) -> None:
         """Be a user of a tape no more; the last one ends the following."""
-        follower = self._followed.get(tape.token)
-        if follower is None or follower.tape is not tape:
+        follower = self._follows(tape)
+        if follower is None:
             return
         follower.users -= 1
         if follower.users == 0:
-            del self._followed[tape.token]
+            if self._buried.pop(tape, None) is None:
+                del self._followed[tape.token]
             if follower.task is not None:
                 follower.task.cancel()
 
+    def _follows(self, tape: Tape) -> Follower | None:
+        follower = self._buried.get(tape) or self._followed.get(tape.token)
+        return None if follower is None or follower.tape is not tape else follower
+
     async def look_again(self, tape: Tape) -> None:
         """Get what may have been recorded unheard."""
-        follower = self._followed.get(tape.token)
+        follower = self._follows(tape)
         if follower is not None:
             await follower.read_on()
 
     @property
     def statistics(self) -> tuple[int, int]:
         """How many tapes are recorded, and how many are followed."""
-        return len(self._own), len(self._followed)
+        return len(self._own), len(self._followed) + len(self._buried)
 
     async def aclose(self) -> None:
         """End all following."""
         if self._aside is not None:
             self._aside.shutdown(wait=False, cancel_futures=True)
             self._aside = None
-        tasks = [each.task for each in self._followed.values() if each.task is not None]
+        followers = (*self._followed.values(), *self._buried.values())
+        tasks = [each.task for each in followers if each.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -38,6 +38,7 @@ class Tape:
     """
 
     __slots__ = (
+        "buried",
         "chunks",
         "end",
         "error",
@@ -64,6 +65,8 @@ class Tape:
         self.error = b""
         self.whole = False
         """Whether the provider has come to its end, and the tape has all of it."""
+        self.buried = False
+        """Whether it was forgotten in this process: nobody joins it any more."""
         self.tags: tuple[str, ...] = ()
         self.generations: tuple[bytes, ...] = ()
         self.watchers = Watchers()

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
-__all__ = ["LOGINS", "Source", "closure_of"]
+from samecall.instructor._hidden import is_login, readers, settings_of
+
+__all__ = ["Source", "closure_of"]
 
 _ENDPOINT = (
     "base_url",
@@ -22,6 +24,8 @@ _ENDPOINT = (
     "_api_host",
     "endpoint_url",
     "_custom_query",
+    "api_version",
+    "extra_body",
     "vertexai",
     "location",
     "region",
@@ -43,18 +47,14 @@ _MODULE = ("_key", "_base", "_project", "_location", "_token")  # litellm.openai
 _SETTING = ("_API_KEY", "_API_BASE", "_BASE_URL", "_ORGANIZATION", "_TOKEN", "_ENDPOINT", "_URL")
 _CLOUD = ("AWS_", "AZURE_", "GOOGLE_", "VERTEX", "WATSONX_", "DATABRICKS_", "LITELLM_")
 _ROTATING = ("_api_key_provider", "_azure_ad_token_provider", "_token_provider", "credentials")
-_INNER = ("_api_client", "_client_wrapper", "sdk_configuration", "_http_options", "meta")
-LOGINS = frozenset(
-    {
-        "anthropic-workspace-id",
-        "api-key",
-        "authorization",
-        "openai-organization",
-        "openai-project",
-        "x-api-key",
-        "x-goog-api-key",
-        "x-goog-user-project",
-    }
+_INNER = (
+    "_api_client",
+    "_client_wrapper",
+    "sdk_configuration",
+    "security",
+    "_client_v1",
+    "_http_options",
+    "meta",
 )
 _NAMES = ("default_model", "model")
 
@@ -94,15 +94,26 @@ class Source:
             known = {name for _, name in self._plan}
             names = [name for name in dir(sdk) if name.endswith(_MODULE)]
             self._plan.extend((sdk, name) for name in names if name not in known)
+        self._sdk = sdk
+        self._readers = readers(sdk, secrets=account is None)
         self._told: tuple[list[Any] | None, tuple[object, ...]] = (None, ())
         headers: Any = getattr(sdk, "_custom_headers", None) if account is None else None
         self._headers: dict[Any, Any] | None = headers if isinstance(headers, dict) else None
 
+    def settings(self) -> list[tuple[str, Any]]:
+        """What a client that is a model in itself was made with; empty for every other one."""
+        return settings_of(self._sdk)
+
     def identity(self) -> tuple[object, ...]:
-        """Endpoint and account as plain data; the same object while nothing changed."""
+        """Endpoint and account as plain data; the same object while nothing changed.
+
+        Raises `Unkeyable` where the SDK does not show them.
+        """
         now = [getattr(owner, name, None) for owner, name in self._plan]
         if self._bare:
             now.extend(self._function())
+        for read in self._readers:
+            now.extend(read())
         last, identity = self._told  # one pair: other threads ask, too
         if now != last:
             names = [name for _, name in self._plan]
@@ -118,7 +129,7 @@ class Source:
     def _logins(self) -> Iterator[tuple[str, str]]:
         # a login that is sent as a default header names the account, the other headers do not
         for name, value in sorted((self._headers or {}).items()):
-            if str(name).lower() in LOGINS and isinstance(value, str):
+            if is_login(str(name).lower()) and isinstance(value, str):
                 yield str(name).lower(), value
 
     def _function(self) -> Iterator[tuple[str, str]]:

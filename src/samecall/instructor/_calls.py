@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "Question"]
 
 _VERSION = "instructor/3"
-_ASKED = "asked."
+_ASKED, _VARY = "asked.", "vary"
 _SHARED = 1_024
 Create = Callable[..., Awaitable[Any]]
 
@@ -186,7 +186,8 @@ class Calls:
         if isinstance(cache, Cassette):
             client = self.provider.value, self.mode.value
             model = self.source.default_model
-            return recorded_key(cache, ready, snapshot, options, client, model)
+            settings = self.source.settings()
+            return recorded_key(cache, ready, snapshot, options, client, model, settings)
         secret = cache.secret
         parts = parts_of(snapshot, **self._rest(ready, options, secret))
         return Key(digest_of(parts, secret=secret), options.namespace)
@@ -243,4 +244,4 @@ def _of(value: Any, name: str) -> Any:
 
 
 def _argument(path: str) -> str:
-    return path.removeprefix(_ASKED)
+    return "cache_" + path if path.startswith(_VARY) else path.removeprefix(_ASKED)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import reduce
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -25,6 +26,7 @@ __all__ = [
     "canonical_of",
     "found",
     "lock",
+    "partial_of",
     "reachable",
     "recipe",
     "shape",
@@ -37,7 +39,9 @@ _MADE = "__samecall_made__"
 _LEAST = 1_000
 _LOOSE = 512
 
-Watch = tuple[tuple[type[BaseModel], object], ...]
+Built = tuple[type[BaseModel], object]
+Words = tuple[type[BaseModel], str | None, list[Any]]
+Watch = tuple[tuple[Built, ...], tuple[Words, ...]]
 One = tuple[type[BaseModel], Watch]
 
 lock = threading.RLock()
@@ -78,17 +82,34 @@ def reachable(model: Any) -> Iterator[type[BaseModel]]:
             todo.extend(get_args(item))
 
 
-def watch(model: Any) -> Watch:
-    """The models in `model` as they are now, for `unchanged`."""
-    return tuple((cls, cls.__pydantic_validator__) for cls in reachable(model))
+def watch(model: Any, asked: Any = None) -> Watch:
+    """The models in `model` as they are now, for `unchanged`.
+
+    asked: what `model` was made of, if it was: what is told of them is written there.
+    """
+    built = tuple((cls, cls.__pydantic_validator__) for cls in reachable(model))
+    told = reachable(model if asked is None else asked)
+    return built, tuple((cls, cls.__doc__, _words(cls)) for cls in told)
 
 
 def unchanged(watched: Watch) -> bool:
-    """False once one of them was rebuilt (`model_rebuild`), so that its schema may differ."""
-    for cls, validator in watched:  # noqa: SIM110 - on the way of every call
+    """False once one of them was rebuilt (`model_rebuild`), or has other words for a provider."""
+    built, told = watched
+    for cls, validator in built:  # on the way of every call
         if cls.__pydantic_validator__ is not validator:
             return False
+    for cls, text, words in told:  # noqa: SIM110 - the same
+        if cls.__doc__ is not text or _words(cls) != words:
+            return False
     return True
+
+
+_words_of = attrgetter("description", "examples", "json_schema_extra")
+
+
+def _words(cls: type[BaseModel]) -> list[Any]:
+    # a model's text and its fields' reach the provider as they are at the time of a call
+    return list(map(_words_of, cls.__pydantic_fields__.values()))
 
 
 def shape(form: Any) -> object:
@@ -149,6 +170,12 @@ def _parts(cls: type[BaseModel]) -> tuple[str, Any] | None:
         if cls.__name__ == f"Maybe{getattr(inner, '__name__', '')}":
             return "maybe", inner
     return None
+
+
+def partial_of(cls: type[BaseModel]) -> Any:
+    """`T`, if `cls` is a `Partial[T]` that instructor made; else None."""
+    parts = _parts(cls)
+    return parts[1] if parts is not None and parts[0] == "partial" else None
 
 
 def _one(asked: type[BaseModel], factory: str, inner: Any) -> type[BaseModel]:

@@ -9,18 +9,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from instructor.v2.core.response_model import prepare_response_model
 from instructor.v2.dsl.partial import PartialBase
 from pydantic import BaseModel
 
 from samecall._key import schema_digest
-from samecall.instructor._derived import canonical, found, lock, reachable, shape, unchanged, watch
+from samecall.instructor._derived import (
+    canonical,
+    canonical_of,
+    found,
+    lock,
+    partial_of,
+    reachable,
+    shape,
+    unchanged,
+    watch,
+)
 from samecall.instructor._mould import is_inert
 from samecall.instructor._pickling import let_pickle
 
-__all__ = ["Prepared", "is_iterable", "prepared"]
+__all__ = ["Prepared", "is_iterable", "prepared", "whole_of"]
 
 _MEMO = "__samecall_prepared__"
 _FORMS = 512
@@ -39,12 +49,12 @@ class Prepared:
         self.model: Any = asked if parallel else prepare_response_model(asked)
         self._digest: tuple[object, ...] | None = None
         self._inert: bool | None = None
-        self._watch = watch(self.model)
+        self._watch = watch(self.model, asked)
         if asked is not None:
             let_pickle(asked, self.model, _blank, *((True,) if parallel else ()))
 
     def is_current(self) -> bool:
-        """False once a class in it was rebuilt (`model_rebuild`), so that its schema may differ."""
+        """False once a class in it was changed, so that its schema may differ."""
         return unchanged(self._watch)
 
     @property
@@ -63,7 +73,7 @@ class Prepared:
                 kind = "iterable"
             else:
                 kind = "none" if self.asked is None else "model"
-            self._digest = (kind, *(schema_digest(_whole(root)) for root in roots))
+            self._digest = (kind, *(schema_digest(_whole(root), anew=True) for root in roots))
         return self._digest
 
 
@@ -119,12 +129,25 @@ def _roots(model: Any) -> Iterator[type[BaseModel]]:
         yield from _roots(arg)
 
 
+def whole_of(model: Any) -> Any:
+    """`T`, if `model` is `Partial[T]`, which asks the same question; else `model` itself.
+
+    So of a class that derives from it, or that tells the provider something of its own.
+    """
+    if not isinstance(model, type) or not issubclass(model, PartialBase):
+        return cast("object", model)
+    one = canonical(model)
+    original = partial_of(one)
+    if original is None or canonical_of("partial", original) is not one:
+        return cast("object", model)
+    return whole_of(original)
+
+
 def _whole(model: type[BaseModel]) -> type[BaseModel]:
-    # Partial[T] asks the same question as T
-    for cls in model.__mro__:
-        original = cls.__dict__.get("_original_model")
-        if original is not None and issubclass(cls, PartialBase):
-            return prepared(original).model  # type: ignore[no-any-return]
+    for cls in (model, *model.__bases__):  # what instructor made of it derives from it
+        whole = whole_of(cls)
+        if whole is not cls:
+            return prepared(whole).model  # type: ignore[no-any-return]
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from hashlib import blake2b
 from os import PathLike, fspath
 from pathlib import Path
@@ -77,6 +78,10 @@ class Snapshot:
             return {name: self._copy(item, path, depth + 1) for name, item in value.items()}
         elif kind is list:
             return [self._copy(item, path, depth + 1) for item in value]
+        elif kind is tuple:
+            return tuple(self._copy(item, path, depth + 1) for item in value)
+        elif _is_a(value, dict, list, tuple):
+            return self._copy_odd(value, path, depth + 1)
         else:
             self._odd = True
             if isinstance(value, (Image, Audio, PDF)):
@@ -85,6 +90,22 @@ class Snapshot:
             elif isinstance(cast("object", value), PathLike):
                 self.files = True
         return value
+
+    def _copy_odd(self, value: Any, path: str, depth: int) -> Any:
+        # an OrderedDict, say: a copy of its class, which the SDK may want to see
+        self._odd = True
+        items: Any = value.items() if _is_a(value, dict) else enumerate(value)
+        pairs: list[tuple[Any, Any]] = list(items)
+        copies = [(at, self._copy(item, path, depth)) for at, item in pairs]
+        if _is_a(value, tuple):
+            return value  # of named fields, say: only looked through
+        try:
+            made = copy(value)
+            for at, item in copies:
+                made[at] = item
+        except Exception:  # noqa: BLE001 - of its author's class, which does not want it
+            return value
+        return made
 
 
 def plain_parts(
@@ -141,6 +162,11 @@ def parts_of(
 _ABSENT = object()
 
 
+def _is_a(value: Any, *kinds: type) -> bool:
+    # without telling type checkers, who then know less of what is in it
+    return isinstance(value, kinds)
+
+
 def _extra(name: str, value: Any) -> Any:
     # an empty one is the same as none; the user agent changes nobody's answer
     if name == "extra_headers" and isinstance(value, Mapping):
@@ -155,10 +181,10 @@ def _extra(name: str, value: Any) -> Any:
 def _settled(value: Any, path: str, detect: bool) -> Any:
     # media by content, omitted values away; whatever else is odd is for the digest to judge
     kind = cast("type[object]", type(value))
-    if kind is dict:
+    if _is_a(value, dict):
         pairs = ((name, _settled(item, f"{path}.{name}", detect)) for name, item in value.items())
         return {name: item for name, item in pairs if item is not _ABSENT}
-    if kind is list:
+    if _is_a(value, list, tuple):
         return [_settled(item, f"{path}[{i}]", detect) for i, item in enumerate(value)]
     if kind is str:
         return _file(Path(value), path) if detect and _is_file(value) else value

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from samecall._cassette import Cassette
 from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._key import digest_of
-from samecall.instructor._account import LOGINS
+from samecall.instructor._hidden import is_login
 from samecall.instructor._models import Prepared
 from samecall.instructor._options import Options
 from samecall.instructor._question import Snapshot, parts_of
@@ -26,10 +26,11 @@ def recorded_key(
     options: Options,
     client: tuple[str, str],
     default_model: str | None,
+    settings: Sequence[tuple[str, Any]] = (),
 ) -> Key:
     """The key of a call in a cassette, which is told what is asked. Raises `Unkeyable`.
 
-    `client`: provider and mode.
+    `client`: provider and mode. `settings`: of a client that is a model in itself.
     """
     asked: dict[str, Any] = parts_of(
         snapshot, of=b"", default_model=default_model, account_named=True, vary=None
@@ -37,7 +38,7 @@ def recorded_key(
     headers = asked.get("extra_headers")
     if isinstance(headers, Mapping):
         named = cast("Mapping[str, object]", headers)
-        kept = {name: value for name, value in named.items() if name not in LOGINS}
+        kept = {name: value for name, value in named.items() if not is_login(name)}
         asked = {name: value for name, value in asked.items() if name != "extra_headers"}
         if kept:
             asked["extra_headers"] = kept
@@ -48,6 +49,7 @@ def recorded_key(
         "response_model": f"{_name(ready)} {digest_of(ready.schema).hex()[:32]}",
         "cache_namespace": options.namespace,
         "cache_vary": options.vary,
+        **({"client": dict(settings)} if settings else {}),
         **asked,
     }
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from samecall._errors import Undecodable
 from samecall.instructor._completions import make, tag_of
+from samecall.instructor._stream_cohere import chat_cut
 
 __all__ = ["parts"]
 
@@ -69,6 +70,25 @@ def _chat(tag: str, completion: Any, usage: bool) -> Iterator[Any]:
 
 def _chunk(tag: str, head: Json, choice: Json) -> Any:
     return make(_CHAT[tag], {**head, "choices": [choice]})
+
+
+# --- Mistral: an event holds a chunk, and the last one tells the usage ----------------------------
+
+
+def _mistral(tag: str, completion: Any, _: bool) -> Iterator[Any]:
+    told = _dump(completion)
+    choices, used = told.pop("choices"), told.pop("usage", None)
+    head = {**told, "object": "chat.completion.chunk"}
+    event = "mistral.chunk" if tag == "mistral.chat2" else "mistral.chunk1"
+    for at, choice in enumerate(choices):
+        delta = choice.pop("message")
+        delta.pop("prefix", None)  # of a request
+        finish = choice.pop("finish_reason")
+        begins = [{**choice, "delta": delta, "finish_reason": None}]
+        yield make(event, {"data": {**head, "choices": begins}})
+        end: Json = {"index": choice.get("index", 0), "delta": {}, "finish_reason": finish}
+        spent = {"usage": used} if used is not None and at == len(choices) - 1 else {}
+        yield make(event, {"data": {**head, "choices": [end], **spent}})
 
 
 # --- OpenAI's Responses ---------------------------------------------------------------------------
@@ -155,6 +175,9 @@ def _generated(_: str, completion: Any, __: bool) -> Iterator[Any]:
 _CUTTERS: dict[str, Callable[[str, Any, bool], Iterator[Any]]] = {
     **dict.fromkeys(_CHAT, _chat),
     "anthropic.message": _message,
+    "cohere.v2": lambda _tag, completion, _usage: chat_cut(_dump(completion)),
     "google.genai": _generated,
+    "mistral.chat": _mistral,
+    "mistral.chat2": _mistral,
     "openai.response": _response,
 }

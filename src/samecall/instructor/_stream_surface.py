@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -188,14 +189,35 @@ async def _raising(error: BaseException) -> AsyncGenerator[Any]:
     yield
 
 
+_OF_THEIR_OWN = {
+    "mistralai": ("mistralai.client.utils.eventstreaming", "mistralai.utils.eventstreaming"),
+}
+"""Where streams have other names, by the SDK's root; loaded by its first stream only."""
+
+
 @lru_cache(64)
-def surface(kind: type[Any], sdk: str) -> type[Any]:
-    """`kind` as a subclass of the stream class that the SDK's root module has, if it has one."""
-    name = "AsyncStream" if kind is AsyncShared else "Stream"
-    theirs = getattr(sys.modules.get(sdk), name, None)
-    if not isinstance(theirs, type):
-        return kind
-    return types.new_class(theirs.__name__, (kind, theirs))
+def surface(kind: type[Any], client: str) -> type[Any]:
+    """`kind` as a subclass of the class that an SDK's streams are of, if there is one.
+
+    client: the module of the SDK's client.
+    """
+    theirs = _theirs(client, "Async" if kind is AsyncShared else "")
+    return kind if theirs is None else types.new_class(theirs.__name__, (kind, theirs))
+
+
+def _theirs(client: str, kind: str) -> type[Any] | None:
+    root = client.partition(".")[0]
+    package = client
+    while package:  # where the client is, or in a package that it is in
+        theirs = getattr(sys.modules.get(package), f"{kind}Stream", None)
+        if isinstance(theirs, type) and theirs.__module__.partition(".")[0] == root:
+            return theirs
+        package = package.rpartition(".")[0]
+    for module in _OF_THEIR_OWN.get(root, ()):
+        with suppress(ImportError):
+            theirs = getattr(importlib.import_module(module), f"EventStream{kind}", None)
+            return theirs if isinstance(theirs, type) else None
+    return None
 
 
 def _response(cls: type[Any]) -> Any:

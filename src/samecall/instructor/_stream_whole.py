@@ -13,6 +13,7 @@ import msgspec
 
 from samecall._errors import Undecodable
 from samecall.instructor._completions import Stored, make, unpack
+from samecall.instructor._stream_cohere import chat_joined
 
 __all__ = ["whole"]
 
@@ -243,6 +244,7 @@ def _add_parts(parts: list[Json], more: Sequence[Json]) -> None:
 _MAKERS: dict[str, Callable[[str, Sequence[Any]], Any]] = {
     **dict.fromkeys(_CHAT, _chat),
     "anthropic.event": _message,
+    "cohere.event": lambda _, events: chat_joined(_told(events)),
     "google.genai": _generated,
     "mistral.chunk": _mistral,
     "mistral.chunk1": _mistral,

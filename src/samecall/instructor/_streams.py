@@ -18,7 +18,7 @@ from instructor.v2.dsl.partial import PartialBase
 from samecall.instructor._account import closure_of
 from samecall.instructor._calls import Calls, Question
 from samecall.instructor._codec import AnswerCodec
-from samecall.instructor._models import prepared
+from samecall.instructor._models import prepared, whole_of
 from samecall.instructor._stream_codec import EventCodec
 from samecall.instructor._stream_surface import AsyncShared, Opened, surface
 
@@ -38,7 +38,7 @@ class Streams:
         self.create = create
         self.func: Callable[..., Any] | None = held.get("func")
         self.default_model: str | None = held.get("default_model")
-        self.sdk = type(client).__module__.partition(".")[0]
+        self.sdk = type(client).__module__
 
     def patched(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Instructor's `create` around `func` in place of the SDK's function."""
@@ -50,7 +50,7 @@ class Streams:
 
         `asked` is what then goes to the client itself.
         """
-        question = await self.calls.question(asked, _whole(asked.get("response_model")))
+        question = await self.calls.question(asked, whole_of(asked.get("response_model")))
         if question is not None and self.func is None:
             question.cache.report_uncached("streams of this client: instructor has not patched it")
             return None
@@ -173,13 +173,6 @@ def parsing(question: Question) -> dict[str, Any]:
 def made_once(model: Any) -> Any:
     """The class of a model's parts as instructor takes it; it keeps each that it makes for ever."""
     return prepared(model).model if _is_partial(model) else model
-
-
-def _whole(model: Any) -> Any:
-    # instructor makes a class for parts of a model on every call: prepared is what they are of
-    while _is_partial(model):
-        model = getattr(model, "_original_model", None)
-    return model
 
 
 def _is_partial(model: Any) -> bool:

@@ -151,6 +151,22 @@ class AcquireContract(StoreContract):
         assert isinstance(waiting, Wait)
         assert (waiting.token, waiting.seen) == (token, stamp_of(data))
 
+    @pytest.mark.parametrize("short", [b"", b"x", b"x" * 18])
+    async def test_a_value_too_short_for_a_stamp(self, store: Any, short: bytes) -> None:
+        """It is handed out to be refused, under a stamp of zero bytes, and replaced like others."""
+        key, none = self.new_key(), bytes(16)
+        await store.set(key, short, LONG)
+        got = await store.acquire(key, new_token(), SEEN_NOTHING, LONG)
+        assert isinstance(got, Hit)
+        assert got.data == short
+        token, lead_ = await lead(store, key, seen=none)
+        assert lead_.seen == none
+        waiting = await store.acquire(key, new_token(), none, LONG)
+        assert isinstance(waiting, Wait)
+        assert waiting.seen == none
+        await store.release(key, token)
+        assert await store.commit(key, new_token(), none, self.new_data(key), LONG) is True
+
     async def test_another_stamp_is_a_hit(self, store: Any) -> None:
         """Only the very value that was refused is passed over."""
         key = self.new_key()

@@ -46,6 +46,25 @@ class RecordingContract(StoreContract):
         got = await store.record(key, other, 1, b"frame", LONG, LONG, new.epoch)
         assert got == _KEPT
 
+    async def test_a_lease_taken_anew_has_no_recording_of_before(self, store: Any) -> None:
+        """It had run out, a `forget` may have come, and the ACQUIRE may be one that came late."""
+        key = self.new_key()
+        token, _ = await lead(store, key, lease=self.short)
+        got = await store.record(key, token, 1, b"frame", self.short, LONG)
+        assert got == _KEPT
+        await self.pass_time(self.short)
+        await store.forget(key, LONG)
+        assert isinstance(await store.acquire(key, token, b"", LONG), Lead)
+        assert list(await store.replay(key, token, 0)) == []
+
+    async def test_an_acquire_that_is_sent_twice_keeps_the_recording(self, store: Any) -> None:
+        """The lease is there still."""
+        key = self.new_key()
+        token, _ = await lead(store, key)
+        assert await self._record(store, key, token, 1) == _KEPT
+        assert isinstance(await store.acquire(key, token, b"", LONG), Lead)
+        assert list(await store.replay(key, token, 0)) == [b"frame"]
+
     async def test_frames_come_back_in_order(self, store: Any) -> None:
         """All of them, or those after a number."""
         key = self.new_key()

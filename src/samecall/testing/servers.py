@@ -84,6 +84,7 @@ class LocalServer:
         self.port = free_port() if port is None else port
         self._arguments = list(arguments)
         self._process: subprocess.Popen[bytes] | None = None
+        self._stalled = False
         self._directory = tempfile.mkdtemp(prefix="samecall-server-")
         self._started_once = False
         self._spawned: list[subprocess.Popen[bytes]] = []
@@ -142,14 +143,18 @@ class LocalServer:
     def pause(self) -> None:
         """Stall it: the process stands still, its sockets stay open and nothing is answered."""
         process = self._running()
+        if self._stalled:  # the system tells of each standstill once
+            return
         process.send_signal(signal.SIGSTOP)
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             raise StoreError(f"the server ended instead of standing still\n{self._log()}")
+        self._stalled = True
 
     def resume(self) -> None:
         """Let a stalled server go on."""
         self._running().send_signal(signal.SIGCONT)
+        self._stalled = False
 
     def close(self) -> None:
         """End it and remove its directory."""
@@ -177,7 +182,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._process = process
+        self._process, self._stalled = process, False
         self._spawned[:] = [process]
         # Its own word, because on a port that was taken somebody else would answer a PING.
         wait_until(

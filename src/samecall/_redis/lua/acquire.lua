@@ -11,11 +11,15 @@
 --                                          last `forget` left ("": none); COMMIT and FAIL want both
 --   {"X", message}, false                  the server refused to write the lease
 --   {"M"}, false                           nothing was done, the reply is full: ask again
--- MGET, not GET: it tells a value of the wrong type as absent.
+-- MGET, not GET: it tells a value of the wrong type as absent. One that is too short to have a stamp
+-- has 16 zero bytes for one, so that who refuses it can say so.
+-- What was recorded under a token whose lease had ended goes as it gets one anew: that is an ACQUIRE
+-- that came late, or a lease that ran out, and a `forget` in between knew no token to delete by.
 local reply, sent, most = {ARGV[1]}, 0, tonumber(ARGV[2])
 local count = (#ARGV - 2) / 2
 local each = #KEYS / count
 local call, sub = redis.call, string.sub
+local none = string.rep('\0', 16)
 local names = KEYS
 if each > 1 then
   names = {}
@@ -33,6 +37,13 @@ local function others(i)
   local at = string.find(names[i], ':v:', 1, true)
   local space, tail = sub(names[i], 1, at), sub(names[i], at + 2)
   return space .. 'e' .. tail, space .. 'l' .. tail, space .. 't' .. tail
+end
+
+local function unrecord(name, token)
+  local at = string.find(name, ':v:', 1, true)
+  local hex = string.gsub(token, '.', function(c) return string.format('%02x', string.byte(c)) end)
+  -- pcall: while a cluster moves the slot, a key that is not named may not be touched
+  redis.pcall('UNLINK', sub(name, 1, at) .. 's' .. sub(name, at + 2) .. ':' .. hex)
 end
 
 local function look(i, stamp, token, seen, lease)
@@ -55,12 +66,15 @@ local function look(i, stamp, token, seen, lease)
   if done.err then
     return {'X', done.err}
   end
+  if not holder then
+    unrecord(names[i], token)
+  end
   return {'L', stamp, call('MGET', t)[1] or ''}
 end
 
 for i = 1, count do
   local value, how = values[i], ARGV[2 * i + 2]
-  local stamp = value and #value >= 19 and sub(value, 4, 19) or ''
+  local stamp = value and (#value >= 19 and sub(value, 4, 19) or none) or ''
   local seen = sub(how, 13)
   if sent > most then
     reply[2 * i], reply[2 * i + 1] = {'M'}, false

@@ -21,7 +21,7 @@ end
 local token, seen, entry, epoch = ARGV[2], ARGV[3], ARGV[4], ARGV[9]
 local found = redis.call('MGET', KEYS[1], KEYS[3], KEYS[4])
 local value, holder, tomb = found[1], found[2], found[3]
-local stamp = value and #value >= 19 and string.sub(value, 4, 19) or ''
+local stamp = value and (#value >= 19 and string.sub(value, 4, 19) or string.rep('\0', 16)) or ''
 local ours = holder == token
 
 local function unchanged(answer)

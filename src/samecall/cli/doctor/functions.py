@@ -27,7 +27,7 @@ _SPARED = {
 }
 _RIGHTS = (
     "ACL SETUSER <user> on ><password> ~{space}:* ~samecall:* &*:{space}:n:* &*:{space}:r:* "
-    "&__redis__:invalidate +@read +@write +@pubsub +@scripting +@connection +info"
+    "&__redis__:invalidate +@read +@write +@pubsub +@scripting +@connection +info +time"
 )
 
 

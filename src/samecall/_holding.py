@@ -1,0 +1,145 @@
+"""A leader's hold on its lease while its call runs: renewed, and looked into when it is lost.
+
+    HELD --RENEW says lost--> ask once more, under the same token, for what was there when we led:
+         LEAD, no `forget` since   HELD: the lease had run out, and nobody has led meanwhile
+         LEAD, after a `forget`    OVER, and what was taken is given back
+         HIT, ERROR, WAIT          OVER: somebody else has answered, or leads
+
+The call goes on when its hold is over, for those who wait for it, and COMMIT decides. But nobody
+joins it any more. Without that
+
+    1. we           ACQUIRE -> LEAD, and call
+    2. another      forget
+    3. a caller     in this process joins our flight, and is given what was begun before 2
+
+would go on until our call ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from samecall._entry import Key
+from samecall._failopen import FailOpenStore
+from samecall._policy import Policy
+from samecall._ports import EPOCH_NONE, Lead
+from samecall._watching import wake
+
+__all__ = ["RENEW_AT_LEAST", "Hold"]
+
+RENEW_AT_LEAST = 5.0
+"""Seconds of the longest lease by which a leader goes when it renews, every third of it."""
+
+
+class Hold:
+    """One leader's hold on its lease.
+
+    held: key and token; base and epoch, as LEAD told them. leads: not once the claim is settled,
+        nor if LEAD was never told. overtaken: called when another leads or has answered.
+        forgotten: called when what the call makes is worth nothing to whoever asks from now on.
+        current: whether what it makes is of the present generations.
+    """
+
+    def __init__(
+        self,
+        store: FailOpenStore,
+        held: tuple[Key, bytes, bytes, bytes],
+        policy: Policy,
+        leads: Callable[[], bool],
+    ) -> None:
+        self.overtaken: Callable[[], object] = _nothing
+        self.forgotten: Callable[[], object] = _nothing
+        self.current: Callable[[], Awaitable[bool]] = _always
+        self._leads = leads
+        self._store = store
+        self._key, self._token, self._base, self._epoch = held
+        self._policy = policy
+        self._renews = True
+        self._lapsed = False
+        self._hurried = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @asynccontextmanager
+    async def kept(self, *, renews: bool = True) -> AsyncGenerator[None]:
+        """Keep it while the body runs. renews: else somebody does, who says when it is `lapsed`."""
+        self._renews = renews
+        task = asyncio.get_running_loop().create_task(self._keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            # no ring with claim and flight is left for the collector
+            self._leads, self.current = _never, _always
+            self.overtaken = self.forgotten = _nothing
+
+    def hurry(self) -> None:
+        """Something was told of the key or its generations: look now."""
+        if self._leads():
+            self._hurried = True
+            if self._waiter is not None:
+                wake(self._waiter)
+
+    def lapsed(self) -> None:
+        """A reply said that the lease is not ours."""
+        self._lapsed = True
+        self.hurry()
+
+    async def _keep(self) -> None:
+        wanted = True
+        while True:
+            await self._pause(min(self._policy.lease, RENEW_AT_LEAST) / 3)
+            if wanted and not await self.current():
+                wanted = False
+                self.forgotten()
+            if self._renews and (kept := await self._renew()) is not None:
+                self._lapsed = not kept
+            if self._lapsed and self._leads() and not await self._again():
+                return
+
+    async def _pause(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._hurried:
+            self._waiter = loop.create_future()
+            alarm = loop.call_later(seconds, wake, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                alarm.cancel()
+        self._hurried = False
+
+    async def _renew(self) -> bool | None:
+        lease, timeout = self._policy.lease, self._policy.op_timeout
+        return await self._store.renew(self._key, self._token, lease, timeout)
+
+    async def _again(self) -> bool:
+        """Ask for a lease that was lost; False: the hold is over."""
+        policy = self._policy
+        asked = self._key, self._token, self._base, policy.lease, policy.op_timeout
+        reply = await self._store.acquire(*asked)
+        if reply is None:  # nobody knows: RENEW will tell
+            self._renews = True
+            return True
+        if not isinstance(reply, Lead):
+            self.overtaken()
+            return False
+        if reply.epoch in (EPOCH_NONE, self._epoch):
+            self._renews, self._lapsed = True, False
+            return True
+        self.forgotten()
+        if self._leads():  # else its end has freed the lease, or owes it
+            await self._store.release(self._key, self._token, policy.op_timeout)
+        return False
+
+
+def _nothing() -> None: ...
+
+
+def _never() -> bool:
+    return False
+
+
+async def _always() -> bool:
+    return True

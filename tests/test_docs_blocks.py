@@ -1,0 +1,247 @@
+"""What of README and docs is not Python: command lines, manifests, rules of a server, queries.
+
+Every block is of a kind that is tried here; what starts a server, a fleet or a shell elsewhere is
+held against the program itself: its commands, options, extras, sessions and files are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import kubernetes_validate
+import promql_parser
+import pytest
+import typer.main
+import yaml
+from prometheus_client import generate_latest
+from redis.asyncio import Redis
+
+from samecall import Cache, Policy
+from samecall.cli._app import application
+from samecall.prometheus import PrometheusObserver
+from samecall.testing import LocalServer
+
+ROOT = Path(__file__).parent.parent
+KINDS = {"console", "promql", "python", "text", "yaml"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = set(PROJECT["project"]["optional-dependencies"])
+SESSIONS = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+
+
+class Block(NamedTuple):
+    """A fenced block: where it stands, of which kind it is, and its text."""
+
+    at: str
+    kind: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+    fenced = re.compile(r"^( *)```(.*?)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    for page in pages:
+        text = page.read_text()
+        for found in fenced.finditer(text):
+            line = text.count("\n", 0, found.start()) + 1
+            at = f"{page.relative_to(ROOT).as_posix()}:{line}"
+            yield Block(at, found[2].strip(), found[3])
+
+
+BLOCKS = list(blocks())
+
+
+def of(kind: str) -> Any:
+    some = [block for block in BLOCKS if block.kind == kind]
+    return pytest.mark.parametrize("block", some, ids=[block.at for block in some])
+
+
+def test_every_block_is_of_a_kind_that_is_tried() -> None:
+    assert {block.kind for block in BLOCKS} == KINDS
+
+
+# --- command lines --------------------------------------------------------------------------------
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The programs that a block calls, each with its arguments; what they print is left out."""
+    text = text.replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines()]
+    if any(line.startswith("$ ") for line in lines):
+        lines = [line[2:] for line in lines if line.startswith("$ ")]
+    for line in lines:
+        words: list[str] = []
+        split = shlex.shlex(line, posix=True, punctuation_chars="|&")
+        split.whitespace_split = True
+        for word in [*split, "&&"]:
+            if word in ("|", "&&"):
+                yield from called(words)
+                words = []
+            else:
+                words.append(word)
+
+
+def called(words: list[str]) -> Iterator[list[str]]:
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # SAMECALL_URL=... samecall top
+        words = words[1:]
+    if not words:
+        return
+    if words[0] == "xargs":
+        yield from called(words[1:])
+        return
+    yield words
+    if "sh" in words and "-c" in words:
+        yield from commands(words[words.index("-c") + 1])
+
+
+def try_samecall(args: list[str]) -> None:
+    group: Any = typer.main.get_command(application())
+    context = group.make_context("samecall", [], resilient_parsing=True)
+    if args == ["--help"]:
+        return
+    command = group.get_command(context, args[0])
+    assert command is not None, f"samecall has no command {args[0]}"
+    inner = command.context_class(command, info_name=args[0], parent=context)
+    command.parse_args(inner, args[1:])  # an option that it has not, or one without its value
+
+
+def try_pip(args: list[str]) -> None:
+    assert args[0] == "install"
+    for word in args[1:]:
+        extras = re.fullmatch(r"(?:samecall|\.)\[(.*)\]", word)
+        assert extras is None or set(extras[1].split(",")) <= EXTRAS, word
+    if "--group" in args:
+        assert args[args.index("--group") + 1] in PROJECT["dependency-groups"]
+
+
+def try_nox(args: list[str]) -> None:
+    if "-s" in args:
+        assert args[args.index("-s") + 1].partition("-")[0] in SESSIONS
+
+
+def try_python(args: list[str]) -> None:
+    if args[0] == "-m":
+        assert args[1] == "venv"
+        return
+    script = ROOT / args[0]
+    assert script.is_file()
+    options = [word for word in args[1:] if word.startswith("--")]
+    if options:
+        asked = [sys.executable, str(script), "--help"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        assert all(option in told for option in options)
+
+
+def try_uvicorn(args: list[str]) -> None:
+    module, _, name = args[0].partition(":")
+    source = (ROOT / "docs" / "examples" / f"{module}.py").read_text()
+    assert re.search(rf"^{name} = ", source, re.MULTILINE)
+
+
+PROGRAMS: dict[str, Any] = {
+    "samecall": try_samecall,
+    "pip": try_pip,
+    "nox": try_nox,
+    "python": try_python,
+    "python3": try_python,
+    "uvicorn": try_uvicorn,
+}
+# of a shell, or of others
+GIVEN = {".", "cat", "export", "jq", "kubectl", "pre-commit", "pytest"}
+
+
+@pytest.fixture(autouse=True)
+def store_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/cli.md has it exported."""
+    monkeypatch.setenv("SAMECALL_URL", "redis://localhost:6379/0")
+
+
+@of("console")
+def test_command_lines_call_what_is_there(block: Block) -> None:
+    called = list(commands(re.sub(r"(^|\s)#.*", "", block.text)))
+    assert called
+    for program, *args in called:
+        if program not in GIVEN:
+            PROGRAMS[program](args)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["samecall lss", "samecall ls --jsn", "pip install 'samecall[cly]'", "nox -s fuz", "toxic"],
+)
+def test_a_command_line_with_a_slip_is_found(line: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017 - click's, a KeyError, an assertion
+        test_command_lines_call_what_is_there(Block("", "console", line))
+
+
+def test_calls_that_docs_warm_with_can_be_read() -> None:
+    """And exported entries: lines of JSON in a block are what its command takes."""
+    (block,) = [block for block in BLOCKS if "cat calls.jsonl" in block.text]
+    lines = [line for line in block.text.splitlines() if line.startswith("{")]
+    assert lines
+    assert all("messages" in yaml.safe_load(line) for line in lines)  # JSON is YAML
+
+
+# --- manifests, rules, queries --------------------------------------------------------------------
+
+
+@of("yaml")
+def test_manifests_are_what_kubernetes_takes(block: Block) -> None:
+    documents = list(yaml.safe_load_all(block.text))
+    assert documents
+    for document in documents:
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_manifest_with_a_slip_is_found() -> None:
+    (block, *_) = [block for block in BLOCKS if block.kind == "yaml"]
+    document = next(yaml.safe_load_all(block.text.replace("replicas", "replica")))
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+@of("text")
+def test_rules_of_a_server_let_samecall_work(block: Block) -> None:
+    """Each is a user of an ACL: a call under its login is led, stored, and a hit for the next."""
+    (line,) = block.text.splitlines()
+    words = shlex.split(line)
+    words = words[words.index("SETUSER") + 1 :] if "SETUSER" in words else words[1:]
+    user, *rules = words
+    (password,) = [rule[1:] for rule in rules if rule.startswith(">")]
+    report = "~*" in rules  # else a tenant's, who writes nothing outside of its namespace
+
+    async def call() -> int:
+        return 7
+
+    async def run(server: LocalServer) -> None:
+        async with Redis.from_url(server.url) as redis:
+            await redis.execute_command("ACL", "SETUSER", user, *rules)
+        url = server.url.replace("://", f"://{user}:{password}@", 1)
+        for hits in (0, 1):
+            policy = Policy(op_timeout=20)
+            cache = Cache(url, namespace=user, l1=None, policy=policy, report=report)
+            async with cache:
+                assert await cache.get_or_call("k", call) == 7
+            statistics = cache.statistics()
+            assert (statistics.l2_hits, statistics.store_faults) == (hits, 0)
+
+    with LocalServer() as server:
+        asyncio.run(run(server))
+
+
+@of("promql")
+def test_queries_ask_for_metrics_that_there_are(block: Block) -> None:
+    promql_parser.parse(block.text)
+    PrometheusObserver()
+    told = generate_latest().decode()
+    names = set(re.findall(r"\bsamecall_\w+", block.text))
+    assert names
+    for name in names:
+        assert f"# TYPE {name.removesuffix('_total')} " in told or f"# TYPE {name} " in told, name
