@@ -94,4 +94,5 @@ def report(namespace: str, worker: str) -> str:
 
 def pattern(namespace: str, kind: str, digits: str = "") -> str:
     """A SCAN pattern for all keys of one kind ("v" or "e") in a namespace that begin so."""
-    return f"{_space(namespace)}:{kind}:{{{digits}*"
+    begins = f"{{{digits}" if digits else ""
+    return f"{_space(namespace)}:{kind}:{begins}*"
