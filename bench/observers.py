@@ -1,16 +1,18 @@
-"""What watching costs a hit, in one process and one run.
+"""What watching costs, in one process and one run.
 
     python bench/observers.py [rounds] [calls]
 
-Prints microseconds per call of `client.create` answered by L1 and its ratio to bare: bare (no
-report, no observer), with the report that `samecall top` shows (the default), and with each
-observer. The ways take turns in rounds of a few calls, and the fastest tenth of a way's rounds
-counts, so that what else the machine does is left out.
+Prints microseconds per call of `client.create` and its ratio to bare: bare (no report, no
+observer), with the report that `samecall top` shows (the default), and with each observer; for a
+hit in memory, a hit in a Valkey server of this machine (L1 off), one of 50 callers who ask the same
+at once, and a miss whose provider answers at once. The ways take turns in rounds of a few calls,
+and the fastest tenth of a way's rounds counts, so that what else the machine does is left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import sys
 from collections.abc import Awaitable, Callable
@@ -27,10 +29,42 @@ from samecall.instructor import cached
 from samecall.logs import LogObserver
 from samecall.otel import OpenTelemetryObserver
 from samecall.prometheus import PrometheusObserver
+from samecall.testing.servers import LocalServer
 
 __all__ = ["measure"]
 
 BARE = "bare"
+AT_ONCE = 50
+Ask = Callable[[], Awaitable[Any]]
+
+
+def hit(create: Callable[..., Awaitable[Any]]) -> Ask:
+    return lambda: create(**question())
+
+
+def miss(create: Callable[..., Awaitable[Any]]) -> Ask:
+    numbers = itertools.count()
+    return lambda: create(**question(f"Ada is {next(numbers)}"))
+
+
+def together(create: Callable[..., Awaitable[Any]]) -> Ask:
+    numbers = itertools.count()
+
+    async def ask() -> None:
+        asked = question(f"Ada is {next(numbers)}")
+        await asyncio.gather(*(create(**asked) for _ in range(AT_ONCE)))
+
+    return ask
+
+
+def kinds(url: str) -> dict[str, tuple[Callable[..., Ask], dict[str, Any], int]]:
+    """By name: what is asked, of which cache, and how many calls that is."""
+    return {
+        "a hit in memory": (hit, {}, 1),
+        "a hit in Valkey": (hit, {"url_or_store": url, "l1": None}, 1),
+        f"one of {AT_ONCE} at once": (together, {}, AT_ONCE),
+        "a miss": (miss, {}, 1),
+    }
 
 
 def ways() -> dict[str, dict[str, Any]]:
@@ -46,15 +80,16 @@ def ways() -> dict[str, dict[str, Any]]:
     }
 
 
-async def measure(rounds: int, calls: int) -> dict[str, float]:
-    """Microseconds of a call, by way."""
+async def measure(
+    asking: Callable[..., Ask], of: dict[str, Any], rounds: int, calls: int
+) -> dict[str, float]:
+    """Microseconds of what is asked, by way."""
     took: dict[str, list[float]] = {name: [] for name in ways()}
     async with AsyncExitStack() as stack:
-        asks: dict[str, Callable[[], Awaitable[Any]]] = {}
+        asks: dict[str, Ask] = {}
         for name, settings in ways().items():
-            cache = await stack.enter_async_context(Cache(**settings))
-            create = cached(client(), cache).create
-            asks[name] = lambda create=create: create(**question())
+            cache = await stack.enter_async_context(Cache(**of, **settings, namespace=name))
+            asks[name] = asking(cached(client(), cache).create)
             await asks[name]()
         await asyncio.sleep(0.1)  # what is on its way to a store gets there
         names = list(asks)
@@ -68,9 +103,13 @@ async def measure(rounds: int, calls: int) -> dict[str, float]:
 
 def main() -> None:
     rounds, calls = (int(word) for word in (sys.argv[1:] + ["500", "20"][len(sys.argv) - 1 :]))
-    figures = asyncio.run(measure(rounds, calls))
-    for name, micros in figures.items():
-        print(f"{name:18} {micros:8.1f} us  {micros / figures[BARE]:6.3f}")
+    with LocalServer() as server:
+        for kind, (asking, of, each) in kinds(server.url).items():
+            print(kind)
+            figures = asyncio.run(measure(asking, of, max(2, rounds // each), calls))
+            for name, micros in figures.items():
+                part = micros / figures[BARE]
+                print(f"  {name:18} {micros / each:8.1f} us  {part:6.3f}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ async def statistics() -> dict[str, int]:
 @app.get("/", response_class=HTMLResponse)
 async def page() -> str:
     return """<!doctype html><title>samecall</title>
-<style>body { font: 18px/1.5 system-ui; max-width: 40em; margin: 3em auto }</style>
+<style>body { font: 18px/1.5 system-ui; max-width: 40em; margin: 3em auto; padding: 0 1em }</style>
 <h1 id=title>&hellip;</h1><p id=text></p><small id=state>waiting</small>
 <script>
 const about = new URLSearchParams(location.search).get("about") ?? "a lighthouse";

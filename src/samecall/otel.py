@@ -37,6 +37,7 @@ from samecall._gauges import FREE, Watch
 __all__ = ["OpenTelemetryObserver"]
 
 _NAME = "samecall"
+_MODEL = "gen_ai.request.model"
 _HITS = frozenset({"l1", "l2"})
 # what instructor calls a provider, and what the conventions do
 _PROVIDERS = {
@@ -140,14 +141,11 @@ class OpenTelemetryObserver:
             self._end(event)  # type: ignore[arg-type]
 
     def _begin(self, event: ProviderAsked) -> None:
-        model = event.about.model if event.about is not None and self._genai else ""
+        asked = _asked_of(event.about) if self._genai else {}
         span = self._tracer.start_span(
-            f"chat {model}" if model else "samecall provider call",
-            kind=SpanKind.CLIENT if self._genai else SpanKind.INTERNAL,
-            attributes={
-                **_place(event.key, event.leader),
-                **(_asked_of(event.about) if self._genai else {}),
-            },
+            f"chat {asked[_MODEL]}" if asked else "samecall provider call",
+            kind=SpanKind.CLIENT if asked else SpanKind.INTERNAL,
+            attributes={**_place(event.key, event.leader), **asked},
         )
         token = context.attach(trace.set_span_in_context(span))
         _open.set(_Open(span, token, _open.get()))
@@ -171,6 +169,8 @@ class OpenTelemetryObserver:
 
     def _measure(self, event: ProviderCalled) -> None:
         labels = _asked_of(event.spent)
+        if not labels:
+            return
         if event.error is not None:
             labels["error.type"] = event.error
         self._asked.record(event.seconds, labels)
@@ -243,11 +243,13 @@ def _model_of(spent: Spent | None) -> Attributes:
     if spent is None or not spent.model:
         return {}
     provider = _PROVIDERS.get(spent.provider, spent.provider)
-    return {"gen_ai.request.model": spent.model, "gen_ai.provider.name": provider}
+    return {_MODEL: spent.model, "gen_ai.provider.name": provider}
 
 
 def _asked_of(spent: Spent | None) -> Attributes:
-    return {"gen_ai.operation.name": "chat", **_model_of(spent)}
+    """What the conventions want of a call to a model; nothing for any other function's call."""
+    model = _model_of(spent)
+    return {"gen_ai.operation.name": "chat", **model} if model else {}
 
 
 def _tokens_saved(event: CallAnswered) -> Attributes:

@@ -1,6 +1,7 @@
 """A fleet seen from outside, its entries read, its store examined."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -114,6 +115,37 @@ def test_entries_are_listed_and_shown(url):
     assert "Grüße" in samecall("show", entries[1]["key"], "--url", url, "-n", "one").stdout
 
 
+def test_entries_in_a_file_are_found_by_their_first_digits(tmp_path):
+    url = f"disk://{tmp_path}/cache.db"
+    fill(url)
+    keys = samecall("ls", "--url", url, "--keys").stdout.split()
+    assert len(keys) == 3
+    shown = json.loads(samecall("show", keys[0][:12], "--url", url, "--json").stdout)
+    assert shown["key"] == keys[0]
+    assert samecall("forget", keys[0][:12], "--url", url).stdout.split() == keys[:1]
+    assert samecall("ls", "--url", url, "--keys").stdout.split() == keys[1:]
+
+
+def test_a_screen_is_filled_and_not_overfull(url):
+    from rich.console import Console
+
+    from samecall.cli.seen import added_up
+    from samecall.cli.seen.fleet import Hot, Report, Seen
+    from samecall.cli.seen.screen import picture
+
+    hot = [Hot(digest=bytes([number]) * 32, namespace="n", calls=9) for number in range(20)]
+    fleet = added_up(
+        Seen("n", 0.0, Report(worker=f"worker {number}", counters={"calls": 9}, hot=hot))
+        for number in range(30)
+    )
+    for height in (24, 40, 100):
+        console = Console(width=120, height=height, record=True, file=io.StringIO())
+        console.print(picture(fleet, "redis://here", None, height))
+        lines = console.export_text().rstrip().splitlines()
+        assert len(lines) <= height
+        assert sum(line.startswith("worker ") for line in lines[5:]) >= min(30, height - 20)
+
+
 def test_what_is_forgotten_is_gone_and_nothing_else(url):
     keys = samecall("ls", "--url", url, "-n", "one", "--keys").stdout.split()
     done = samecall("forget", keys[0], keys[1][:12], "--url", url, "-n", "one", "--json")
@@ -179,11 +211,12 @@ def test_strict_makes_a_warning_a_failure(url):
 def test_a_user_who_may_not(url):
     with redis.Redis.from_url(url) as raw:
         raw.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-publish",
-                            "-set", "-info", "-subscribe")  # fmt: skip
+                            "-set", "-info", "-subscribe", "-scan")  # fmt: skip
         code, checks = found("--url", url.replace("//", "//poor:pw@"))
         raw.execute_command("ACL", "DELUSER", "poor")
     assert code == 1
     assert checks["server"]["health"] == "note"
+    assert checks["scanning"]["health"] == "warning"
     assert checks["leases and entries"]["health"] == "failed"
 
 

@@ -188,7 +188,7 @@ def test_what_cannot_be_read_is_a_miss(
 
 
 SCRIPT = """
-import asyncio, sys
+import asyncio, sys, threading
 import instructor, openai
 from pydantic import BaseModel
 from samecall import Cache
@@ -199,9 +199,13 @@ class User(BaseModel):
     name: str
     age: int
 
+answered = threading.Event()
+
 class Slow(MemoryStore):
     async def commit(self, *args):
-        await asyncio.sleep(0.1)  # the caller has its answer long before
+        while not answered.is_set():
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)  # the process is about to end meanwhile
         print("stored")
         return await super().commit(*args)
 
@@ -211,6 +215,7 @@ client = cached(
 )
 client.create(response_model=User, messages=[{"role": "user", "content": "who"}])
 print("answered")
+answered.set()
 """
 
 

@@ -114,6 +114,21 @@ async def test_the_call_follows_the_genai_conventions_and_holds_the_sdks_spans(t
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
+async def test_a_function_that_asks_no_model_is_no_genai_call(told: Told) -> None:
+    async with Cache(observers=[told.observer]) as cache:
+
+        @cache.memoize
+        async def area(side: int) -> int:
+            return side * side
+
+        assert [await area(2), await area(2)] == [4, 4]
+    [span] = told.spans("samecall provider call")
+    assert span.kind is trace.SpanKind.INTERNAL
+    assert not any(name.startswith("gen_ai.") for name in span.attributes)
+    assert told.metric("gen_ai.client.operation.duration") == {}
+    assert told.metric("samecall.calls")[frozenset({"samecall.how": "led"}.items())].value == 1
+
+
 async def test_an_error_is_the_spans_error(told: Told) -> None:
     async def call() -> str:
         raise ValueError("no")

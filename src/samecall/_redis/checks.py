@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
+from samecall._entry import Key
 from samecall._redis.cluster import ClusterLane
 from samecall._redis.places import Lines
+from samecall._redis.walk import keys
 
 __all__ = ["RedisChecks"]
 
@@ -30,3 +33,10 @@ class RedisChecks:
         lanes = await self._primaries.scan()
         asked = [lane.ask(None, (), command) for lane in lanes]
         return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    def keys(self, namespace: str, digits: str = "") -> AsyncIterator[Key]:
+        """The keys of a namespace that begin with these digits; no value is read. Some come twice.
+
+        Raises `StoreError`. Scans the whole database in small steps; calls in the air go on.
+        """
+        return keys(self._primaries, namespace, digits)

@@ -92,6 +92,7 @@ def report(namespace: str, worker: str) -> str:
     return f"{_space(namespace)}:c:{quote(worker, safe='', errors='surrogatepass')}"
 
 
-def pattern(namespace: str, kind: str) -> str:
-    """A SCAN pattern for all keys of one kind ("v" or "e") in a namespace."""
-    return f"{_space(namespace)}:{kind}:*"
+def pattern(namespace: str, kind: str, digits: str = "") -> str:
+    """A SCAN pattern for all keys of one kind ("v" or "e") in a namespace that begin so."""
+    begins = f"{{{digits}" if digits else ""
+    return f"{_space(namespace)}:{kind}:{begins}*"

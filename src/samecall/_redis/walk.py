@@ -13,7 +13,7 @@ from samecall._redis.batch import Lane
 from samecall._redis.cluster import ClusterLane
 from samecall._redis.nonsense import nonsense
 
-__all__ = ["scan", "walk"]
+__all__ = ["keys", "scan", "walk"]
 
 _SCAN = 500
 _AT_ONCE = 16
@@ -37,13 +37,22 @@ async def scan(lane: Lane, pattern: str) -> AsyncIterator[list[bytes]]:
             return
 
 
+async def keys(lanes: Lane | ClusterLane, namespace: str, digits: str) -> AsyncIterator[Key]:
+    """The keys of a namespace's values that begin with these digits, by their names alone."""
+    for lane in await lanes.scan():
+        async for found in scan(lane, names.pattern(namespace, "v", digits)):
+            for name in found:
+                if (key := _key(name, namespace)) is not None:
+                    yield key
+
+
 async def walk(lanes: Lane | ClusterLane, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
     """The values of a namespace that are there all the while, and maybe others."""
     for lane in await lanes.scan():
         async for found in scan(lane, names.pattern(namespace, "v")):
-            keys = [key for name in found if (key := _key(name, namespace)) is not None]
-            for start in range(0, len(keys), _AT_ONCE):
-                for pair in await _look(lanes, keys[start : start + _AT_ONCE]):
+            ours = [key for name in found if (key := _key(name, namespace)) is not None]
+            for start in range(0, len(ours), _AT_ONCE):
+                for pair in await _look(lanes, ours[start : start + _AT_ONCE]):
                     yield pair
 
 

@@ -14,7 +14,7 @@ from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import Undecodable
 from samecall.cli._trouble import ExitCode, Trouble
 
-__all__ = ["Line", "find", "key_in", "line_of", "readable"]
+__all__ = ["Line", "find", "key_in", "keys", "line_of", "readable"]
 
 _LEAST_PREFIX = 4
 _DIGEST = 64
@@ -85,18 +85,29 @@ async def find(store: Any, text: str, namespace: str) -> Key:
     if whole is not None:
         return whole
     found: set[Key] = set()
-    walk = cast("AsyncIterator[tuple[Key, Any]]", store.walk(namespace))
-    async for key, _ in walk:
-        if key.hex.startswith(text.lower()):
-            found.add(key)
-            if len(found) > 1:
-                raise Trouble(
-                    f"several keys in {namespace!r} begin with {text}: give more digits",
-                    ExitCode.FAILED,
-                )
+    async for key in keys(store, namespace, text.lower()):
+        found.add(key)
+        if len(found) > 1:
+            raise Trouble(
+                f"several keys in {namespace!r} begin with {text}: give more digits",
+                ExitCode.FAILED,
+            )
     if not found:
         raise Trouble(f"no key in {namespace!r} begins with {text}", ExitCode.FAILED)
     return found.pop()
+
+
+def keys(store: Any, namespace: str, digits: str = "") -> AsyncIterator[Key]:
+    """The keys of a namespace that begin so, without their values where the store can do that."""
+    of: Any = getattr(store, "keys", None)
+    return _walked(store, namespace, digits) if of is None else of(namespace, digits)
+
+
+async def _walked(store: Any, namespace: str, digits: str) -> AsyncIterator[Key]:
+    walk = cast("AsyncIterator[tuple[Key, Any]]", store.walk(namespace))
+    async for key, _ in walk:
+        if key.hex.startswith(digits):
+            yield key
 
 
 def readable(data: bytes) -> Any:

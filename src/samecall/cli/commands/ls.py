@@ -39,14 +39,31 @@ def command(
     none; 3 if the store is not there.
     """
     envelopes = Envelopes(seal_of(seal))
-    shown = run(_list(url, namespace_of(namespace), limit, envelopes, json=json, keys=keys))
+    space = namespace_of(namespace)
+    if keys and not json:
+        shown = run(_keys(url, space, limit))
+    else:
+        shown = run(_list(url, space, limit, envelopes, json=json))
     if not shown:
         note(f"samecall ls: no entries in namespace {namespace!r}")
         raise typer.Exit(ExitCode.FAILED)
 
 
+async def _keys(url: str, namespace: str, limit: int | None) -> int:
+    from samecall.cli._entries import keys
+
+    shown = 0
+    async with store_at(url) as store:
+        async for key in keys(store, namespace):
+            say(key.hex)
+            shown += 1
+            if shown == limit:
+                break
+    return shown
+
+
 async def _list(
-    url: str, namespace: str, limit: int | None, envelopes: Envelopes, *, json: bool, keys: bool
+    url: str, namespace: str, limit: int | None, envelopes: Envelopes, *, json: bool
 ) -> int:
     import msgspec
 
@@ -66,8 +83,6 @@ async def _list(
                 line = msgspec.structs.replace(line, forgotten=told[names] != entry.generations)
             if json:
                 say(to_json(line))
-            elif keys:
-                say(key.hex)
             else:
                 if not shown:
                     say(_HEAD)

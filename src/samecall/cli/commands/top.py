@@ -105,6 +105,5 @@ def _screen(
     if trouble:
         parts.append(Text(f"no answer from {where}, looking again: {trouble}", style="red"))
     if fleet is not None:
-        rows = None if height is None else max(3, (height - 24) // 2)
-        parts.append(picture(fleet, where, rates, rows))
+        parts.append(picture(fleet, where, rates, height))
     return Group(*parts)

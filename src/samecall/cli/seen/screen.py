@@ -23,24 +23,33 @@ _WAYS = (
     ("error", "errors"),
 )
 _QUIET = 5.0
+_MOST_MODELS, _MOST_KEYS, _FEWEST = 10, 10, 3
+_AROUND = 4 + 4 + 4
+"""Lines of the summary, of the four tables' heads, and the empty ones between."""
 
 
 def picture(
-    fleet: Fleet, where: str, rates: Mapping[str, float] | None = None, rows: int | None = None
+    fleet: Fleet, where: str, rates: Mapping[str, float] | None = None, lines: int | None = None
 ) -> RenderableType:
-    """All that there is to see; `rows` bounds the lists of workers and keys."""
+    """All that there is to see; `lines`: of a screen, which the lists of workers and keys fill."""
     if not fleet.workers:
         return Text(
             f"{where}: no worker has told of anything in the last hour.\n"
             "Workers report by themselves once they make calls, unless Cache(report=False)."
         )
-    most = rows or len(fleet.workers)
-    parts: list[RenderableType] = [_summary(fleet, where, rates or {}), _latency(fleet.latency)]
+    latency = _latency(fleet.latency)
+    workers, keys = len(fleet.workers), _MOST_KEYS
+    if lines is not None:
+        models = min(len(fleet.models), _MOST_MODELS)
+        left = lines - _AROUND - latency.row_count - models
+        workers = min(workers, max(_FEWEST, left - _FEWEST))
+        keys = min(keys, max(_FEWEST, left - workers))
+    parts: list[RenderableType] = [_summary(fleet, where, rates or {}), latency]
     if fleet.models:
         parts.append(_models(fleet))
-    parts.append(_workers(fleet, most))
+    parts.append(_workers(fleet, workers))
     if fleet.hottest:
-        parts.append(_hottest(fleet, min(most, 10)))
+        parts.append(_hottest(fleet, keys))
     return Group(*(each for part in parts for each in (part, Text(""))))
 
 
@@ -92,7 +101,7 @@ def _models(fleet: Fleet) -> Table:
     table = _table(
         "model", "calls", "L1", "L2", "coalesced", "provider", "errors", "tokens saved", "saved"
     )
-    for each in fleet.models[:10]:
+    for each in fleet.models[:_MOST_MODELS]:
         table.add_row(
             Text(each.model),
             *_counts(each.calls, each.l1_hits, each.l2_hits, each.coalesced),
