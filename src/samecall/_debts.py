@@ -58,7 +58,7 @@ class Debts:
         self._release = release
         self._start = start
         self._may = may
-        self._sent: dict[bytes, bool] = {}  # by token: is the fate of its ACQUIRE in doubt?
+        self._sent: dict[bytes, int] = {}  # by token: of how many ACQUIREs is the fate in doubt?
         self._owed: dict[bytes, _Debt] = {}  # by token
         self._timer: asyncio.TimerHandle | None = None
 
@@ -67,7 +67,7 @@ class Debts:
 
     def sent(self, token: bytes) -> None:
         """An ACQUIRE under this token is on its way, maybe for longer than anybody waits for it."""
-        self._sent[token] = True
+        self._sent[token] = self._sent.get(token, 0) + 1
 
     def watch(self, key: Key, token: bytes, acquiring: asyncio.Task[Acquired]) -> None:
         """What comes of this is to be `heard`."""
@@ -81,18 +81,19 @@ class Debts:
         """What has come of an ACQUIRE, whoever still waits for it."""
         if isinstance(reply, _UNKNOWN):
             return
-        if not isinstance(reply, Lead):
+        doubtful = self._sent.get(token, 0) - 1  # a lost lease is asked for under the same token
+        if not isinstance(reply, Lead) and doubtful <= 0:
             self._sent.pop(token, None)
             self._owed.pop(token, None)
         elif token in self._sent:
-            self._sent[token] = False
+            self._sent[token] = max(0, doubtful)
         else:  # its claim has ended; the store answers, whatever the breaker says
             self._owed[token] = _Debt(key, doubtful=False)
             self._pay(token)
 
     def doubts(self, token: bytes) -> bool:
         """Whether an ACQUIRE under this token may be on its way."""
-        return self._sent.get(token, False)
+        return self._sent.get(token, 0) > 0
 
     def settled(self, key: Key, token: bytes, *, freed: bool | None, doubted: bool) -> None:
         """The claim under this token has ended.
@@ -100,9 +101,10 @@ class Debts:
         freed: whether a RELEASE found the lease; False for other commands, None if nobody answered.
         doubted: the ACQUIRE was in doubt when that command went out, which may have come first.
         """
-        doubtful = self._sent.pop(token, None)
-        if doubtful is None or freed or (freed is False and not doubted):
+        unheard = self._sent.pop(token, None)
+        if unheard is None or freed or (freed is False and not doubted):
             return
+        doubtful = unheard > 0
         if len(self._owed) >= _MOST:
             del self._owed[next(iter(self._owed))]
         debt = self._owed[token] = _Debt(key, doubtful)

@@ -10,6 +10,7 @@ import pytest
 from core_support import World, virtual
 
 from samecall import Cache, Policy
+from samecall._debts import Debts
 from samecall._entry import Key
 from samecall._errors import NodeUnreachable, StoreError, StoreUnreachable
 from samecall._ports import Acquired
@@ -234,3 +235,28 @@ async def test_a_call_that_went_well_owes_nothing(w: World) -> None:
     assert [await led, await followed, await two.get_or_call("k", provider)] == ["yes"] * 3
     await asyncio.sleep(10)
     assert w.store.calls["release"] == 0
+
+
+@virtual
+async def test_each_acquire_under_a_token_is_in_doubt_by_itself(w: World) -> None:
+    """A lost lease is asked for again; the reply to the second time says nothing of the first."""
+    key, token = Key(bytes(32), "default"), b"t" * 16
+    lead = await w.memory.acquire(key, token, b"", 60)
+    freed: list[bytes] = []
+
+    async def release(_: Key, token: bytes) -> bool:
+        freed.append(token)
+        return len(freed) == 2  # the first comes before the ACQUIRE that is under way
+
+    debts = Debts(release, asyncio.ensure_future, lambda: True)
+    debts.sent(token)
+    debts.heard(key, token, lead)
+    debts.sent(token)  # its connection falls silent
+    debts.sent(token)
+    debts.heard(key, token, lead)
+    assert debts.doubts(token)
+    debts.settled(key, token, freed=False, doubted=True)
+    await asyncio.sleep(10)
+    assert freed == [token, token]
+    assert len(debts) == 0
+    await w.memory.release(key, token)

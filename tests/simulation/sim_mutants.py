@@ -155,7 +155,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         # the second opinion errs likewise: the invariants have to see it without its help
         Mutant(Server, "_forget", lambda s, p, k, t, real=Server._forget: real(s, p, k, 0.0)),
     ),
-    "a forget does not detach flights": (Mutant(Flights, "detach", lambda *_: None),),
+    "a forget does not detach flights": (Mutant(Flights, "detach", lambda *_: ()),),
     "a forget leaves L1 alone": (Mutant(MemoryStore, "drop", lambda *_: False),),
     "a waiter does not look again": (
         Mutant(Claim, "_follow", _follow_otherwise(second_look=False)),

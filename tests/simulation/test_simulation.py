@@ -82,7 +82,7 @@ def test_a_frozen_process_does_nothing_and_then_goes_on():
 def test_a_failing_history_is_shown_and_shrunk(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(Flights, "detach", lambda *_: None)
+    monkeypatch.setattr(Flights, "detach", lambda *_: ())
     seed = next(s for s in range(1_000) if judge(run(make_plan(s))).violations)
     plan = make_plan(seed)
     smaller = shrink(plan)
