@@ -110,7 +110,8 @@ async def _warm(
     async with place as cache:
         client = cached(_client(provider), cache, account=account)
         async with _closing(client):
-            with progress:
+            # rich before 14 ends a line even where it shows nothing
+            with progress if console.is_terminal else nullcontext():
                 task = progress.add_task("", total=None)
 
                 def moved(warmed: Warmed) -> None:
