@@ -186,6 +186,7 @@ async def test_a_forged_recording_gives_nobody_an_item(place: Place, forged: str
     waiting = asyncio.ensure_future(take())
     if forged != "out of order":  # nothing is wrong with that frame but its place
         await until(lambda: bool(got) or cache.statistics().undecodable > 0)
+        assert cache.statistics().undecodable > 0
     await store.release(key, token)
     await waiting
     assert got == ["called"]
