@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from samecall._airborne import Flight
-from samecall._entry import Entry, Freshness, Kind, freshness, new_stamp
+from samecall._entry import Entry, Freshness, Kind, freshness
 from samecall._errors import Undecodable
 from samecall._flight import Flights
 from samecall._keeping import Keeper
@@ -22,6 +22,7 @@ from samecall._outcome import Found, Outcome, Request
 from samecall._ports import Acquired, Hit
 from samecall._prompt import Ending
 from samecall._prompting import Begun, Question
+from samecall._stamps import new_token
 
 __all__ = ["Looks"]
 
@@ -141,7 +142,7 @@ class _Look:
         self.looks = looks
         self.flight = flight
         self.request = request
-        self.token = new_stamp()
+        self.token = new_token(request.key)
         self.asked = looks.keeper.clock.now()
         self.question: Question | None = None
 
