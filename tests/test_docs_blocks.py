@@ -195,7 +195,8 @@ def test_rules_of_a_server_let_samecall_work(block: Block) -> None:
         return 7
 
     async def run(server: LocalServer) -> None:
-        async with Redis.from_url(server.url) as redis:
+        redis: Any = Redis.from_url(server.url)  # pyright: ignore[reportUnknownMemberType]
+        async with redis:
             await redis.execute_command("ACL", "SETUSER", user, *rules)
         url = server.url.replace("://", f"://{user}:{password}@", 1)
         for hits in (0, 1):

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -176,7 +176,7 @@ def place(page: str, cwd: Path) -> Path:
 
 
 @contextmanager
-def servers(texts: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+def servers(texts: list[str]) -> Generator[tuple[list[str], list[str]]]:
     """The texts with the URLs of servers that are there, and those."""
     with LocalServer() as one, LocalServer() as other:
         for server, names in zip((one, other), SERVERS, strict=True):
