@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from place_support import FleetCodec, Place, says, stored, until
 
 from samecall import Cache, Policy, Seal
 from samecall._entry import STAMP_END, STAMP_START
 from samecall._key import key_from
+from samecall._lineage import Lineage
 from samecall._ports import Failed, Lead, Wait
+from samecall._stream.frames import Frame, Frames
 from samecall.testing import GatedProvider
 
 SEAL = Seal({"now": b"n" * 32}, "now")
@@ -77,6 +80,44 @@ async def test_what_comes_to_who_waits_is_as_old_as_it_is(
     await until(lambda: provider.waiting == 1 or waiting.done())
     provider.answer("new")
     assert await waiting == "new"
+
+
+async def test_a_stream_that_ended_long_ago_is_followed_by_nobody(
+    place: Place, wall: Callable[[float], None]
+) -> None:
+    """Its recording, with a lease of its token: as of one that runs, for as long as one may."""
+    cache, key, token = sealed(place), key_from("k", place.namespace), os.urandom(16)
+    store: Any = place.store(cache)
+    recordings = getattr(store, "recordings", store)
+    if not hasattr(recordings, "record"):
+        pytest.skip("this store records no streams")
+    await cache.get_or_call("another", says("something"))
+    told = (await place.generation(cache, ""),)
+    of = Lineage(SEAL).read(place.namespace, ("",), told)
+    assert of is not None
+    chunk = msgspec.msgpack.encode("old")
+    frame = Frames(key, token, SEAL).pack(Frame(1, 0, [chunk], [0], generations=of))
+    wall(1_000)
+    assert isinstance(await store.acquire(key, token, b"", 600.0), Lead)
+    await recordings.record(key, token, 1, frame, 600.0, 600.0)
+
+    async def call() -> AsyncIterator[str]:
+        async def items() -> AsyncIterator[str]:
+            yield "called"
+
+        return items()
+
+    got: list[str] = []
+
+    async def take() -> None:
+        async for item in cache.stream("k", call):
+            got.append(item)  # noqa: PERF401 - what it has is looked at meanwhile
+
+    waiting = asyncio.ensure_future(take())
+    await until(lambda: bool(got) or cache.statistics().undecodable > 0)
+    await store.release(key, token)
+    await waiting
+    assert got == ["called"]
 
 
 async def test_who_forgot_takes_no_call_that_began_before(
