@@ -41,7 +41,8 @@ FLOORS: list[set[str]] = [
         "_replies",
     },
     {"_key", "_ports"},
-    {"_copies", "_recordings", "_stamps"},
+    {"_lineage", "_recordings", "_stamps"},
+    {"_copies"},
     {"_copy"},
     # 2: the rooms; a lease is claimed through the store that fails open
     {"_bells", "_clone", "_hearing", "_prompt", "_waiting", "_watching"},
