@@ -66,6 +66,7 @@ FLOORS: list[set[str]] = [
     {"_cassette"},
     # 4: what others build on it
     {"_gauges"},
+    {"_genai"},
     {"events", "instructor", "logs", "otel", "prometheus"},
     {"testing"},
     {"cli"},
