@@ -542,6 +542,27 @@ async def test_a_spoilt_file_is_told_and_left_alone(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "answer",
+    ['{"tag": "plain", "text": 1}', '{"tag": "plain", "msgpack": {"a": %s}}' % ("9" * 30), "null"],
+    ids=["no text", "too large", "none"],
+)
+def test_an_answer_that_is_none(path: Path, answer: str) -> None:
+    path.parent.mkdir()
+    line = f'{{"key": "{"ab" * 32}", "namespace": "default", "answer": {answer}}}'
+    path.write_text(f'{{"samecall": "cassette", "format": 1}}\n{line}\n')
+    with pytest.raises(ConfigurationError, match="line 2: no recorded call"):
+        Cassette(path)
+
+
+@pytest.mark.parametrize("version", ["true", "0", "1.0", "null"])
+def test_a_format_that_is_none(path: Path, version: str) -> None:
+    path.parent.mkdir()
+    path.write_text(f'{{"samecall": "cassette", "format": {version}}}\n')
+    with pytest.raises(ConfigurationError, match="line 1: this is no cassette"):
+        Cassette(path)
+
+
 async def test_a_file_spoilt_while_recording_keeps_nothing_half_written(path: Path) -> None:
     """What others made of it meanwhile is not overwritten; what was paid is written after it."""
 

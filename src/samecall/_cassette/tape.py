@@ -72,7 +72,7 @@ def _check_head(path: Path, line: str) -> None:
         version = head["format"] if head["samecall"] == "cassette" else None
     except UNREADABLE:
         version = None
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise ConfigurationError(f"cassette {path}, line 1: this is no cassette of samecall")
     if version > FORMAT:
         raise ConfigurationError(
