@@ -110,8 +110,12 @@ def _write_tape(path: Path, tape: Tape) -> None:
             file.write("".join(f"{line}\n" for line in lines).encode())
         Path(name).chmod(0o644)  # it is made to be shared
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a write does not tell where
+            raise OSError(
+                error.errno, f"cassette not written: {error.strerror}", str(path)
+            ) from None
         raise
 
 
