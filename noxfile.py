@@ -86,10 +86,15 @@ def pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = N
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff's rules and Ruff's format."""
+    """Ruff's rules and Ruff's format; in a clone also what a commit is held to, on all files."""
     session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", "--diff", ".")
+    inside = ("git", "rev-parse", "--is-inside-work-tree")
+    if shutil.which("git") and "true" in str(
+        session.run(*inside, silent=True, external=True, success_codes=[0, 128])
+    ):
+        session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure")
 
 
 @nox.session

@@ -12,14 +12,15 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from samecall._copies import Copies
 from samecall._entry import Key
 from samecall._errors import StoreError
 from samecall._failopen import FailOpenStore
+from samecall._lineage import Lineage
 from samecall._policy import Policy
-from samecall._ports import Clock
+from samecall._ports import Clock, Offer
 
 __all__ = ["Copies", "Generations"]
 
@@ -32,7 +33,18 @@ _RECENT, _ROUNDS = 1.0, 3
 _SPARE = 1.25  # times an entry's life, so that the next ones need not ask again
 _NOBODY = Policy()
 _Names = tuple[str, ...]
-_Begun = tuple[int, int, float, float, Sequence[asyncio.Future[bytes]] | None]
+
+
+class _Begun(NamedTuple):
+    """A question to the store; what was known, and when it was asked."""
+
+    era: int
+    changes: int
+    asked: float
+    trusted: float
+    ttl: float
+    offers: Sequence[Offer]
+    coming: Sequence[asyncio.Future[bytes]] | None
 
 
 class _Made(Protocol):
@@ -54,6 +66,8 @@ class Generations:
     clock: Clock
     trusted: Callable[[str], float] = lambda _: 0.0
     """Of a namespace: for how many seconds what is asked for now is believed, if that is long."""
+    lineage: Lineage | None = None
+    """Seals them and opens them, where entries are sealed."""
     _asking: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
         default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
     )
@@ -106,8 +120,11 @@ class Generations:
 
     def are_these(self, key: Key, entry: _Made, told: tuple[bytes, ...] | None) -> bool:
         """Whether `entry` is of the generations that were told; None: nobody has, in time."""
+        names = ("", *entry.tags)
         if told is None:
-            told = self._copy(key.namespace, ("", *entry.tags))
+            told = self._copy(key.namespace, names)
+        if told != entry.generations and len(entry.generations) == len(names):
+            self.copies.borne(key.namespace, names, entry.generations)
         return told == entry.generations
 
     def _copy(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
@@ -165,22 +182,37 @@ class Generations:
     async def _fetch(
         self, namespace: str, names: _Names, policy: Policy, begun: _Begun
     ) -> tuple[bytes, ...] | None:
+        timeout = policy.op_timeout
         for number in range(_ROUNDS):
             begun = self._begin(namespace, names, policy) if number else begun
-            era, changes, asked, trusted, coming = begun
-            ttl, timeout = _lasts(policy), policy.op_timeout
-            told = await self.store.generations(namespace, names, ttl, timeout, coming)
-            self.copies.lasting(told or (), asked + ttl)
-            learn = partial(self.copies.learn, namespace, names)
-            if told is None or learn(told, era, asked, trusted):
+            told = await self._opened(namespace, names, begun, timeout)
+            if told is None:
+                if self.lineage is not None and self.lineage.puts_right(namespace, names):
+                    continue
+                return None
+            if begun.ttl < _lasts(policy):  # what opens again is to last
+                continue
+            if self.copies.learn(namespace, names, told, begun.era, begun.asked, begun.trusted):
                 return told
-            if self._is_told(told, names, era, changes):
+            if self._is_told(namespace, names, told, begun):
                 return told
             if number:  # the first time it may be a reply that another one overtook
                 with contextlib.suppress(StoreError):
-                    for tag in self.copies.over(names, told):
+                    for tag in self.copies.over(namespace, names, told):
                         await self._renewed(namespace, tag, timeout)
         return None
+
+    async def _opened(
+        self, namespace: str, names: _Names, begun: _Begun, timeout: float
+    ) -> tuple[bytes, ...] | None:
+        """What the store tells, if it can be believed."""
+        told = await self.store.generations(
+            namespace, names, begun.ttl, timeout, begun.coming, begun.offers
+        )
+        if told is not None and self.lineage is not None:
+            told = self.lineage.read(namespace, names, told)
+        self.copies.lasting(told or (), begun.asked + begun.ttl)
+        return told
 
     async def outlast(self, namespace: str, made: _Made, kept_for: float, timeout: float) -> None:
         """Have the store keep the generations of an entry for as long as the entry itself.
@@ -193,8 +225,10 @@ class Generations:
             made.generations, now + kept_for
         ):
             return
-        told = await self.store.generations(namespace, ("", *made.tags), ttl, timeout)
-        self.copies.lasting(told or (), now + ttl)
+        names = ("", *made.tags)
+        offers = self._offers(namespace, names)
+        asked = _Begun(0, 0, now, 0.0, ttl, offers, None)
+        await self._opened(namespace, names, asked, timeout)
 
     async def renew(self, namespace: str, tag: str, timeout: float) -> None:
         """End the present generation, for everybody; raises `StoreError`."""
@@ -215,16 +249,28 @@ class Generations:
         else:
             await asyncio.wait((ending,))
 
-    def _is_told(self, told: tuple[bytes, ...], names: _Names, era: int, changes: int) -> bool:
+    def _is_told(
+        self, namespace: str, names: _Names, told: tuple[bytes, ...], begun: _Begun
+    ) -> bool:
         # Not to be kept, because somebody began or ceased to tell of changes meanwhile (another
         # event loop of this process, say); but what the store said is so.
         copies = self.copies
-        return era != copies.era and changes == copies.changes and not copies.over(names, told)
+        stands = begun.era != copies.era and begun.changes == copies.changes
+        return stands and not copies.over(namespace, names, told)
 
     def _begin(self, namespace: str, names: _Names, policy: Policy) -> _Begun:
-        coming = self.store.ask_generations(namespace, names, _lasts(policy))
+        ttl, offers = _lasts(policy), self._offers(namespace, names)
+        if self.lineage is not None:
+            ttl = self.lineage.lasts(namespace, names, ttl)
+        coming = self.store.ask_generations(namespace, names, ttl, offers)
         trusted = min(_TOLD, self.trusted(namespace))
-        return self.copies.era, self.copies.changes, self.clock.now(), trusted, coming
+        copies = self.copies
+        return _Begun(copies.era, copies.changes, self.clock.now(), trusted, ttl, offers, coming)
+
+    def _offers(self, namespace: str, names: _Names) -> Sequence[Offer]:
+        if self.lineage is None or self.copies.floors is None:
+            return ()
+        return self.lineage.offers(namespace, names, self.copies.floors)
 
 
 def _lasts(policy: Policy) -> float:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from samecall._breaker import Breaker, Guard
 from samecall._errors import ConfigurationError, StoreError
-from samecall._ports import Acquired, Event
+from samecall._ports import Acquired, Event, Offer
 from samecall._prompt import Ending, Prompt
 from samecall._vigil import Overdue, Vigil
 from samecall._waiting import swallow
@@ -97,13 +97,13 @@ class Prompting(Guard):
         self._vigils: dict[float, Vigil] = {}
 
     def ask_generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]] | None:
         """Ask now, if the store hands out its answers."""
         if self.state is Breaker.OPEN or self.prompt is None:
             return None
         try:
-            asked = self.prompt.telling(namespace, tags, ttl)
+            asked = self.prompt.telling(namespace, tags, ttl, offers)
         except StoreError:  # closed: who asks in the other way is told
             return None
         for each in asked:
