@@ -21,7 +21,7 @@ from samecall._failopen import FailOpenStore
 from samecall._policy import Policy
 from samecall._ports import Clock
 
-__all__ = ["Copies", "Generations"]
+__all__ = ["UNTAGGED", "Copies", "Generations"]
 
 _MOST = 10_000
 _TOLD = 60.0  # seconds for which one is believed at most, even if its end would be told
@@ -32,6 +32,8 @@ _RECENT, _ROUNDS = 1.0, 3
 _SPARE = 1.25  # times an entry's life, so that the next ones need not ask again
 _NOBODY = Policy()
 _Names = tuple[str, ...]
+UNTAGGED: _Names = ("",)
+"""The one generation that an entry without tags is of."""
 _Begun = tuple[int, int, float, float, Sequence[asyncio.Future[bytes]] | None]
 
 
@@ -57,6 +59,13 @@ class Generations:
     _asking: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
         default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
     )
+    _coming: dict[tuple[str, _Names], _Begun] = field(
+        default_factory=dict[tuple[str, _Names], _Begun]
+    )
+    """What is asked for, until somebody has looked at what came of it."""
+    _come: dict[tuple[str, _Names], tuple[int, tuple[bytes, ...]]] = field(
+        default_factory=dict[tuple[str, _Names], tuple[int, tuple[bytes, ...]]]
+    )
     _ending: dict[tuple[str, str], asyncio.Future[None]] = field(
         default_factory=dict[tuple[str, str], asyncio.Future[None]]
     )
@@ -64,8 +73,8 @@ class Generations:
 
     def ahead(self, namespace: str, tags: _Names, policy: Policy) -> None:
         """Have them asked for in the same batch as what is asked in this turn of the loop."""
-        names = ("", *tags)
-        if self.copies.of(namespace, names) is None:
+        names = ("", *tags) if tags else UNTAGGED
+        if (namespace, names) not in self._asking and self.copies.of(namespace, names) is None:
             _ = self._ask(namespace, names, policy)
 
     def coming(
@@ -74,6 +83,25 @@ class Generations:
         """What is being asked for and worth waiting for. `names`: "", then the tags."""
         asked = self._asking.get((namespace, names))
         return None if asked is None or self._resting(namespace, names) else asked
+
+    def at_hand(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
+        """What `coming` will say, as soon as the store has said so; None: wait for that."""
+        at = (namespace, names)
+        come = self._come.get(at)
+        if come is not None:
+            era, told = come
+            return told if era == self.copies.era else None
+        if (begun := self._coming.get(at)) is None:
+            return None
+        era, _, asked, trusted, coming = begun
+        if coming is None or not all(map(_has_come, coming)):
+            return None
+        del self._coming[at]  # the task goes on, and finds the same
+        told = tuple(each.result() for each in coming)
+        if not self.copies.learn(namespace, names, told, era, asked, trusted):
+            return None
+        self._come[at] = era, told
+        return told
 
     async def now(self, namespace: str, tags: _Names, policy: Policy | None) -> tuple[bytes, ...]:
         """The generations for what is called from now on; () where nobody knows them.
@@ -138,7 +166,8 @@ class Generations:
         task = self._asking.get(at)
         if task is None:
             # asked in this turn already, before what is to be compared with the answer
-            fetching = self._fetch(namespace, names, policy, self._begin(namespace, names, policy))
+            begun = self._coming[at] = self._begin(namespace, names, policy)
+            fetching = self._fetch(namespace, names, policy, begun)
             task = asyncio.get_running_loop().create_task(fetching)
             self._asking[at] = task
             task.add_done_callback(partial(self._answered, at))
@@ -148,6 +177,8 @@ class Generations:
         self, at: tuple[str, _Names], task: asyncio.Task[tuple[bytes, ...] | None]
     ) -> None:
         self._asking.pop(at, None)
+        self._coming.pop(at, None)
+        self._come.pop(at, None)
         if task.cancelled() or task.exception() is not None:
             return
         if task.result() is not None:
@@ -225,6 +256,12 @@ class Generations:
         coming = self.store.ask_generations(namespace, names, _lasts(policy))
         trusted = min(_TOLD, self.trusted(namespace))
         return self.copies.era, self.copies.changes, self.clock.now(), trusted, coming
+
+
+def _has_come(asked: asyncio.Future[bytes]) -> bool:
+    if not asked.done() or asked.cancelled() or asked.exception() is not None:
+        return False
+    return isinstance(asked.result(), bytes)  # else its time is up
 
 
 def _lasts(policy: Policy) -> float:
