@@ -124,7 +124,7 @@ def integration(session: nox.Session) -> None:
 # the examples bring packages of their own. Of the demo's runs one will do.
 NOT_LOWEST = (
     *("chaos", "examples", "model", "multiprocess", "proofs", "simulation", "upstream"),
-    *("test_architecture.py", "test_guarantees.py", "test_workflows.py"),
+    *("test_architecture.py", "test_docs_console.py", "test_guarantees.py", "test_workflows.py"),
 )
 _DEMO = "test_json_says_that_every_prompt_was_paid_for_once"  # one of its file is enough
 LOWEST = ("tests", "-k", f"(not test_demo or {_DEMO}) and not howto-fastapi")

@@ -11,6 +11,7 @@ payloads are entries of the same layout, under tags that no codec has:
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import msgspec
@@ -26,7 +27,7 @@ from samecall._entry import (
     entry_of,
 )
 from samecall._errors import Undecodable
-from samecall._seal import NO_SEAL, NOT_SEALED, Seal
+from samecall._seal import CLOCKS, NO_SEAL, NOT_SEALED, Seal
 from samecall._warn import warn
 from samecall._zstd import expand, has_library, squeeze
 
@@ -35,6 +36,7 @@ __all__ = ["PLAIN", "Envelopes"]
 _SQUEEZED, _SEALED = "z:", "sealed"
 _SLACK = 600.0
 """Seconds that two machines' clocks may differ."""
+_MOST = 10_000
 
 
 class _Inner(msgspec.Struct, array_like=True, frozen=True):
@@ -57,6 +59,18 @@ class Envelopes:
     seals: Seal | None = None
     compresses: bool = True
     _warned: bool = field(default=False, repr=False)
+    _forgotten: OrderedDict[Key, float] = field(default_factory=OrderedDict[Key, float], repr=False)
+
+    def forgets(self, key: Key) -> None:
+        """What was sealed for `key` before now is an answer no more, in whatever store it turns up.
+
+        Give or take what clocks may differ by. It is known here alone, and of the last keys.
+        """
+        if self.seals is not None:
+            self._forgotten[key] = time.time()
+            self._forgotten.move_to_end(key)
+            if len(self._forgotten) > _MOST:
+                self._forgotten.popitem(last=False)
 
     def seal(self, key: Key, entry: Entry, compress_over: int | None = None) -> tuple[Entry, bytes]:
         """The entry with its size, and its envelope; raises `Unstorable`, see `encode_entry`."""
@@ -72,7 +86,8 @@ class Envelopes:
         """The entry in an envelope; raises `Undecodable`, see `decode_entry`."""
         entry = decode_entry(key, data, left=left, now=now)
         if self.seals is not None:
-            entry = _opened(self.seals, key, entry, left, now)
+            forgotten = self._forgotten.get(key, 0.0)
+            entry = _opened(self.seals, key, entry, left, now, since=forgotten - CLOCKS)
         elif entry.payload.tag == _SEALED:
             raise Undecodable(NO_SEAL)
         if not entry.payload.tag.startswith(_SQUEEZED):
@@ -106,7 +121,7 @@ def _sealed(seals: Seal, key: Key, entry: Entry) -> Entry:
     return Entry(entry.kind, payload, entry.stamp, entry.fresh_for, entry.kept_for)
 
 
-def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float) -> Entry:
+def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float, *, since: float) -> Entry:
     if entry.payload.tag != _SEALED:
         raise Undecodable(NOT_SEALED)
     try:
@@ -116,6 +131,8 @@ def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float) -> Ent
     told = entry_of(inner.body, stamp=entry.stamp, left=left, now=now)
     if told.kind is not entry.kind:
         raise Undecodable("it says something else than what it seals")
+    if inner.made < since:
+        raise Undecodable("it was forgotten, and put back")
     age = time.time() - inner.made - _SLACK  # at the least: how long it is kept says who writes
     if age > told.kept_for:
         raise Undecodable("its life was over long ago")

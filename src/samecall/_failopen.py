@@ -13,7 +13,7 @@ from samecall._debts import Debts
 from samecall._entry import Key
 from samecall._errors import StoreError
 from samecall._hearing import BoundBell, DeafBell, Hearing, subscribe
-from samecall._ports import Acquired, Bell, Event, Found, LeaseStore
+from samecall._ports import Acquired, Bell, Event, Found, LeaseStore, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._prompting import Prompting, Question
 from samecall._waiting import patience, swallow
@@ -203,12 +203,15 @@ class FailOpenStore(Prompting):
         ttl: float,
         timeout: float,
         asked: Sequence[asyncio.Future[bytes]] | None = None,
+        offers: Sequence[Offer] = (),
     ) -> tuple[bytes, ...] | None:
         """The generations of tags, `asked` for already if so; None: nobody knows."""
         if asked is not None:
             return await self._all("generations", asked, timeout)
+        # a store that knows of no offers serves all caches but those that seal
+        more = (offers,) if offers else ()
         read = self.store.generations
-        return await self.ask("generations", lambda: read(namespace, tags, ttl), timeout)
+        return await self.ask("generations", lambda: read(namespace, tags, ttl, *more), timeout)
 
     def listen(self, key: Key, timeout: float) -> AbstractAsyncContextManager[BoundBell | DeafBell]:
         """A subscribed bell, or a deaf one where the store cannot subscribe in time."""

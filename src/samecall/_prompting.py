@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeVar
 from samecall._breaker import Breaker, Guard
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, StoreError
-from samecall._ports import Acquired, Event
+from samecall._ports import Acquired, Event, Offer
 from samecall._prompt import Ending, Prompt
 from samecall._vigil import Overdue, Vigil
 from samecall._waiting import swallow
 
-__all__ = ["Begun", "Prompting", "Question"]
+__all__ = ["Begun", "Heard", "Prompting", "Question"]
 
 T = TypeVar("T")
 _VIGILS = 64
@@ -111,13 +111,13 @@ class Prompting(Guard):
         self._vigils: dict[float, Vigil] = {}
 
     def ask_generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]] | None:
         """Ask now, if the store hands out its answers."""
         if self.state is Breaker.OPEN or self.prompt is None:
             return None
         try:
-            asked = self.prompt.telling(namespace, tags, ttl)
+            asked = self.prompt.telling(namespace, tags, ttl, offers)
         except StoreError:  # closed: who asks in the other way is told
             return None
         for each in asked:

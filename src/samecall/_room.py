@@ -20,6 +20,7 @@ from samecall._generations import Generations
 from samecall._keeping import Keeper
 from samecall._leading import Leader
 from samecall._lease import Claim, ClaimState
+from samecall._lineage import Lineage
 from samecall._look import Looks
 from samecall._memory import MemoryStore
 from samecall._outcome import Counters, Found, Outcome, Request, ended
@@ -68,7 +69,11 @@ class Room:
         self.flights = Flights[Outcome](ended, self.home)
         self.trust.doubt, self.trust.doubt_all = self.flights.doubt, self.flights.doubt_all
         self.till = Till(self.clock, self.books, self.report)
-        self.generations = Generations(self.store, self.copies, self.clock, self.trust.generations)
+        seals = self.envelopes.seals
+        self.generations = Generations(
+            self.store, self.copies, self.clock, self.trust.generations,
+            Lineage(seals) if seals is not None else None,
+        )  # fmt: skip
         self.refresher = Refresher(self.flights, self.fly, self.clock, self.counters, self.emit)
         self.keeper = Keeper(
             self.store, self.l1, self.trust, self.clock, self.counters, self.books, self.report,

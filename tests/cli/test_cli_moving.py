@@ -92,6 +92,17 @@ def test_a_sealed_entry_is_shown_with_its_key_only(server):
     )
 
 
+def test_what_is_sealed_and_has_a_tag_is_forgotten(server):
+    """Whoever forgets it needs no key; who has it is told the truth about what is sealed."""
+    seal, at = Seal({"one": KEY}, "one"), ("--url", server.url, "-n", "sealed-tags")
+    ask(server.url, "sealed-tags", seal=seal, tags=("invoice",))
+    assert "forgotten" not in samecall("ls", *at, "--seal", SEAL).stdout
+    assert samecall("forget", "--tag", "invoice", *at).code == 0
+    assert "(forgotten)" in samecall("ls", *at, "--seal", SEAL).stdout
+    ask(server.url, "sealed-tags", seal=seal, tags=("invoice",))
+    assert "forgotten" not in samecall("ls", *at, "--seal", SEAL).stdout
+
+
 @pytest.mark.parametrize("seal", ["", "one", "one=short", "one=" + "A" * 20, "=" + "A" * 44])
 def test_a_seal_that_is_none(server, seal):
     done = samecall("show", "ab" * 32, "--url", server.url, "--seal", seal)

@@ -236,13 +236,14 @@ from samecall._portal import portal_for
 
 class Spoilt(Cache):
     async def aclose(self):
+        print("tried", flush=True)
         raise ValueError("spoilt")
 
 class Sound(Cache):
     async def aclose(self):
         print("closed", flush=True)
 
-caches = [Sound(), Spoilt(), Sound()]
+caches = [Sound(), Spoilt(), Spoilt(), Sound()]  # in what order they are closed is not known
 for cache in caches:
     portal_for(cache)
 """
@@ -253,7 +254,7 @@ def test_a_process_ends_although_a_cache_cannot_be_closed() -> None:
     told = subprocess.run(
         [sys.executable, "-c", _SPOILT], check=True, timeout=60, capture_output=True, text=True
     )
-    assert told.stdout.split() == ["closed", "closed"]
+    assert sorted(told.stdout.split()) == ["closed", "closed", "tried", "tried"]
     assert "spoilt" in told.stderr
 
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pydantic import BaseModel
 
 import instructor
 from samecall import CacheMiss, Cassette, ConfigurationError, Policy
+from samecall._ports import Payload
+from samecall._stream.codec import PlainStreamCodec
 from samecall.instructor import cached
 from samecall.testing import StubProvider
 
@@ -343,12 +346,32 @@ async def test_what_an_application_would_not_keep_is_recorded(path: Path, mode: 
             assert cassette.statistics().provider_calls == (how == "record")
 
 
+class _Held(PlainStreamCodec):
+    """Packs, in its thread, when it is let."""
+
+    def __init__(self) -> None:
+        self.let = threading.Event()
+
+    def pack(self, chunks: Sequence[bytes], times: Sequence[float]) -> Payload:
+        self.let.wait(20)
+        return super().pack(chunks, times)
+
+    def let_after(self, turns: int) -> None:
+        """Let it, in so many turns of the running loop: if it is ended by then, it was not let."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self.let_after, turns - 1)
+        else:
+            self.let.set()
+
+
 def test_what_was_answered_is_recorded_though_the_loop_ends_at_once(path: Path) -> None:
     """As in a test whose loop is its own, and whose fixture saves when that is over."""
+    codec = _Held()
 
     async def items() -> AsyncIterator[int]:
         for number in range(2_000):  # so many that they are packed in a thread
             yield number
+        codec.let_after(100)
 
     async def pay() -> str:
         return "paid"
@@ -358,11 +381,14 @@ def test_what_was_answered_is_recorded_though_the_loop_ends_at_once(path: Path) 
 
     async def test(cassette: Cassette) -> None:
         assert await cassette.get_or_call("a", pay) == "paid"
-        assert len([item async for item in cassette.stream("b", stream)]) == 2_000
+        assert len([item async for item in cassette.stream("b", stream, codec=codec)]) == 2_000
 
     for mode in ("record", "replay"):
         cassette = Cassette(path, mode=mode)  # type: ignore[arg-type]
-        asyncio.run(test(cassette))
+        try:
+            asyncio.run(test(cassette))
+        finally:
+            codec.let.set()
         cassette.save()
         assert len(path.read_text().splitlines()) == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class _Reel:
     ends: float = 0.0
 
 
-class Reels:
+class Reels(ABC):
     """The recording half of a `MemoryStore`, which brings the leases."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -33,13 +34,13 @@ class Reels:
         self._reel_lock = threading.Lock()
         self._reel_sweep_at = _SWEEP_FROM
 
+    @abstractmethod
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         """Lengthen an own lease to `lease` seconds; False if it is lost."""
-        raise NotImplementedError
 
+    @abstractmethod
     def came_late(self, key: Key, token: bytes, epoch: bytes) -> bool:
         """Whether an own lease is younger than a `forget` since `epoch`; it is freed then."""
-        raise NotImplementedError
 
     def unwind(self, key: Key, token: bytes) -> None:
         """Delete a recording."""

@@ -13,7 +13,7 @@ from samecall._changes import Heard
 from samecall._entry import STAMP_END, STAMP_START, Key
 from samecall._errors import StoreError
 from samecall._news import RIDES
-from samecall._ports import EPOCH_NONE, Acquired, Bell, Failed, Found, Hit, Lead, Wait
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Failed, Found, Hit, Lead, Offer, Wait
 from samecall._prompt import Prompt, Reply, Told
 from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
@@ -83,14 +83,14 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         self._put(job)
 
     def telling(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]]:
         """See `_prompt.Prompt`."""
-        ask, script = self._reads.ask, scripts.GENERATIONS
-        names_of = names.generation
+        ask = partial(self._reads.ask, scripts.GENERATIONS, read=_generation)
+        made = offers or [Offer(os.urandom(16)) for _ in tags]
         return [
-            ask(script, (names_of(namespace, tag),), (os.urandom(16), _ms(ttl)), read=_generation)
-            for tag in tags
+            ask((names.generation(namespace, tag),), (one.fresh, _ms(ttl), one.instead))
+            for tag, one in zip(tags, made, strict=True)
         ]
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
@@ -201,10 +201,10 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         _flag(await self._settle(scripts.FORGET, keys, args))
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """See `_ports.Store`."""
-        return tuple(await asyncio.gather(*self.telling(namespace, tags, ttl)))
+        return tuple(await asyncio.gather(*self.telling(namespace, tags, ttl, offers)))
 
     async def renew_generation(self, namespace: str, tag: str) -> None:
         """See `_ports.Store`: what is not there is a new one."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from samecall._cassette import Cassette
 from samecall._entry import Key
 from samecall._errors import Unkeyable
-from samecall._key import digest_of, digest_of_form, plain_form
+from samecall._key import digest_of, digest_of_form, plain_form_and_kind
 from samecall.instructor._account import Source, closure_of
 from samecall.instructor._answer import Answer
 from samecall.instructor._asked import AskedKey, ValueCodec
@@ -137,7 +137,7 @@ class Calls:
             return self.call(ready, asked)
         codec = self._codec(ready, self.handlers(), asked, self.who)
         try:
-            form = self._form_at_once(ready, asked, options)
+            form, lists = self._form_at_once(ready, asked, options)
             key = None if form is None else self._key_of_form(form, options)
             if key is not None and options.mode == "use":
                 # nothing can change in between: a hit needs no copy of what was asked
@@ -150,7 +150,7 @@ class Calls:
         make = _Call(self, ready, codec, model)
         if key is None or form is None:
             return self._odd(make, asked, options, cache)
-        codec.told = frozen(asked, len(form))
+        codec.told = frozen(asked, len(form), lists=lists)
         return self._ask(make, key, options, cache)
 
     async def _odd(
@@ -206,13 +206,17 @@ class Calls:
 
     def _form_at_once(
         self, ready: Prepared, asked: dict[str, Any], options: Options
-    ) -> bytes | None:
-        """The form of plain data; None where it takes a snapshot, or would hold up the loop."""
+    ) -> tuple[bytes | None, bool]:
+        """The form of plain data, and whether it holds no tuples.
+
+        None where it takes a snapshot, or would hold up the loop.
+        """
         cache = options.cache or self.settings.cache
         if isinstance(cache, Cassette):
-            return None
-        form = plain_form(plain_parts(asked, **self._rest(ready, options, cache.secret)))
-        return None if form is None or len(form) > SLOW else form
+            return None, False
+        parts = plain_parts(asked, **self._rest(ready, options, cache.secret))
+        form, lists = plain_form_and_kind(parts)
+        return None if form is None or len(form) > SLOW else form, lists
 
     def _key_of_form(self, form: bytes, options: Options) -> Key:
         cache = options.cache or self.settings.cache

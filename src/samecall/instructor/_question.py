@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Mapping
-from contextlib import suppress
 from copy import copy
 from hashlib import blake2b
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import msgspec
 from instructor.v2.core.multimodal import PDF, Audio, Image
 
 from samecall._errors import Unkeyable
@@ -23,6 +22,7 @@ _AS_THEY_ARE = _SILENT | {"context"}
 _LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token_provider"})
 _BY_NAME = _AS_THEY_ARE | _LOGIN
 _EXTRAS = frozenset({"context", "extra_body", "extra_headers", "extra_query"})
+_SENT = _EXTRAS - {"context"}  # these may be of classes of their own
 _ATOMS = frozenset({int, float, bool, type(None)})
 _OMITTED = frozenset({"NotGiven", "Omit"})
 SLOW = 256 * 1024
@@ -122,22 +122,21 @@ class Frozen:
     __slots__ = ("_asked", "_form")
 
     def __init__(self, asked: dict[str, Any]) -> None:
-        """Raises `ValueError` where one is no plain data. `asked`: the caller's no more."""
+        """`asked`: the caller's no more."""
         self._asked = asked
-        # what has a plain form is of these classes themselves: marshal gives back the same
-        self._form = marshal.dumps([v for n, v in asked.items() if n not in _BY_NAME])
+        self._form = msgspec.msgpack.encode([v for n, v in asked.items() if n not in _BY_NAME])
 
     def thawed(self) -> dict[str, Any]:
         """The arguments, with lists and dicts of their own."""
-        copies = iter(marshal.loads(self._form))  # noqa: S302 - this process has just written it
+        copies = iter(msgspec.msgpack.decode(self._form))
         return {n: v if n in _BY_NAME else next(copies) for n, v in self._asked.items()}
 
 
-def frozen(asked: dict[str, Any], length: int) -> Frozen | dict[str, Any]:
-    """The arguments of a call that has a plain form of so many bytes."""
-    if length <= _SMALL:  # else there may be many who wait, and a copy shares the strings
-        with suppress(ValueError):  # headers of a class of their own, say
-            return Frozen(asked)
+def frozen(asked: dict[str, Any], length: int, *, lists: bool) -> Frozen | dict[str, Any]:
+    """The arguments of a call that has a plain form of so many bytes; lists: and no tuples."""
+    # of many that wait with a long prompt each would have its bytes, where copies share them
+    if lists and length <= _SMALL and not any(asked.get(name) is not None for name in _SENT):
+        return Frozen(asked)
     return Snapshot(asked).asked
 
 

@@ -80,7 +80,8 @@ def _summary(fleet: Fleet, where: str, rates: Mapping[str, float]) -> Renderable
     )
     faults = count.get("store_faults", 0)
     more = f", {faults:,} store faults" if faults else ""
-    title = Text(f"{where}: {len(fleet.workers):,} workers{more}", style="bold")
+    workers = f"{len(fleet.workers):,} worker{'' if len(fleet.workers) == 1 else 's'}"
+    title = Text(f"{where}: {workers}{more}", style="bold")
     return Group(title, grid)
 
 
