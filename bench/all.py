@@ -135,7 +135,8 @@ def main() -> None:
     when = datetime.now(UTC).date().isoformat()
     size = "short sizes" if told.short else "whole sizes"
     about = f"{when}, {os.cpu_count()} cores, Python {platform.python_version()}, {size}"
-    (told.out / "benchmarks.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1))
+    told_all = json.dumps({"about": about, "rows": rows}, indent=1)
+    (told.out / "benchmarks.json").write_text(f"{told_all}\n")
     (told.out / "benchmarks.md").write_text(page(rows, about))
     plot(rows, told.out / "benchmarks.svg")
 

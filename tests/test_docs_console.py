@@ -58,7 +58,7 @@ async def work(namespace):
     async with Cache(sys.argv[1], namespace=namespace) as cache:
         client = cached(instructor.from_provider("openai/gpt-4o-mini", async_client=True), cache)
         for age in 36, 37, 38:
-            said = [{"role": "user", "content": f"Ada is {age}"}]
+            said = [{"role": "user", "content": "Ada " * 999 + f"is {age}"}]
             await client.create(response_model=User, messages=said)
 
 for namespace in "default", "default", "prod":

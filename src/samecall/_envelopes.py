@@ -20,6 +20,7 @@ from samecall._entry import (
     MAGIC,
     Entry,
     Key,
+    Kind,
     Payload,
     body_of,
     decode_entry,
@@ -35,7 +36,7 @@ __all__ = ["PLAIN", "Envelopes"]
 
 _SQUEEZED, _SEALED = "z:", "sealed"
 _SLACK = 600.0
-"""Seconds that two machines' clocks may differ."""
+"""Seconds that two machines' clocks may differ, where it makes answers a little older."""
 _MOST = 10_000
 
 
@@ -86,13 +87,17 @@ class Envelopes:
         """The entry in an envelope; raises `Undecodable`, see `decode_entry`."""
         entry = decode_entry(key, data, left=left, now=now)
         if self.seals is not None:
-            forgotten = self._forgotten.get(key, 0.0)
-            entry = _opened(self.seals, key, entry, left, now, since=forgotten - CLOCKS)
+            entry = _opened(self.seals, key, entry, left, now, since=self._since(key))
         elif entry.payload.tag == _SEALED:
             raise Undecodable(NO_SEAL)
         if not entry.payload.tag.startswith(_SQUEEZED):
             return entry
         return self._expanded(entry)
+
+    def _since(self, key: Key) -> float:
+        """The moment before which nothing is an answer."""
+        since = self._forgotten.get(key, 0.0) - CLOCKS
+        return since if since < time.time() else 0.0  # else the clock was wrong, and set back
 
     def _expanded(self, entry: Entry) -> Entry:
         if not has_library() and not self._warned:
@@ -131,9 +136,11 @@ def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float, *, sin
     told = entry_of(inner.body, stamp=entry.stamp, left=left, now=now)
     if told.kind is not entry.kind:
         raise Undecodable("it says something else than what it seals")
-    if inner.made < since:
+    if inner.made - told.cost < since:
         raise Undecodable("it was forgotten, and put back")
-    age = time.time() - inner.made - _SLACK  # at the least: how long it is kept says who writes
+    # at the least: how long it is kept says who writes. An error put back would be more than a miss
+    slack = _SLACK if told.kind is Kind.VALUE else CLOCKS
+    age = time.time() - inner.made - slack
     if age > told.kept_for:
         raise Undecodable("its life was over long ago")
     return msgspec.structs.replace(told, size=entry.size, born=min(told.born, now - age))

@@ -36,6 +36,7 @@ from samecall._trust import Trust
 __all__ = ["Room"]
 
 _FRESH = Freshness.FRESH
+_GRAIN = 1.0  # seconds by which a store may be wrong about the age of what it has just taken
 _BLIPS = 20  # looks, within one lease, for a store that is away
 
 
@@ -217,8 +218,10 @@ class Room:
 
     async def _admits(self, request: Request, claim: Claim, entry: Entry) -> bool:
         """Whether what the store has answers the flight of this request."""
-        # what was made while we waited is never too old, whatever `max_age` says
-        made = claim.waited or entry.kind is not Kind.VALUE
+        # what was made while we waited is never too old, whatever `max_age` says; what only came
+        # while we did may be from anywhere
+        came = claim.waited and entry.born > claim.began - _GRAIN
+        made = came or entry.kind is not Kind.VALUE
         spare = request.spare
         taken = made or self.judge(request, entry)
         if not taken and request.spare is spare:

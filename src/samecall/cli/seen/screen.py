@@ -161,4 +161,6 @@ def usd(value: float | None) -> str:
     """Money for people."""
     if value is None:
         return "$ ?"
+    if 0 < value < 0.0001:
+        return "<$0.0001"
     return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
