@@ -6,7 +6,9 @@ Prints microseconds per call of `client.create` and its ratio to bare: bare (no 
 observer), with the report that `samecall top` shows (the default), and with each observer; for a
 hit in memory, a hit in a Valkey server of this machine (L1 off), one of 50 callers who ask the same
 at once, and a miss whose provider answers at once. The ways take turns in rounds of a few calls,
-and the fastest tenth of a way's rounds counts, so that what else the machine does is left out.
+and the fastest tenth of a way's rounds counts, so that what else the machine does is left out. Then
+what OpenTelemetry's SDK itself takes for a bare span, for one like a follower's, and for one number
+in a histogram, which is the floor of what an observer can cost.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import itertools
 import statistics
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -22,6 +25,8 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanContext
 
 from hit import client, question, timed
 from samecall import Cache
@@ -67,17 +72,50 @@ def kinds(url: str) -> dict[str, tuple[Callable[..., Ask], dict[str, Any], int]]
     }
 
 
-def ways() -> dict[str, dict[str, Any]]:
-    telemetry = OpenTelemetryObserver(
-        tracer_provider=TracerProvider(), meter_provider=MeterProvider([InMemoryMetricReader()])
+def telemetry(share: float = 1.0, **more: Any) -> OpenTelemetryObserver:
+    """One whose spans are sampled: so many of all."""
+    return OpenTelemetryObserver(
+        tracer_provider=TracerProvider(sampler=ParentBased(TraceIdRatioBased(share))),
+        meter_provider=MeterProvider([InMemoryMetricReader()]),
+        **more,
     )
+
+
+def ways() -> dict[str, dict[str, Any]]:
     return {
         BARE: {"report": False},
         "report (default)": {},
         "logs": {"observers": [LogObserver()]},
         "prometheus": {"observers": [PrometheusObserver(None)]},
-        "otel": {"observers": [telemetry]},
+        "otel": {"observers": [telemetry()]},
+        "otel, callers=False": {"observers": [telemetry(callers=False)]},
+        "otel, 5 % sampled": {"observers": [telemetry(0.05)]},
     }
+
+
+def floors(rounds: int, calls: int) -> dict[str, float]:
+    """Microseconds that the SDK takes by itself."""
+    tracer = TracerProvider().get_tracer("floor")
+    meter = MeterProvider([InMemoryMetricReader()]).get_meter("floor")
+    histogram = meter.create_histogram("floor", "s")
+    labels = {"samecall.how": "l2", "gen_ai.request.model": "m", "gen_ai.provider.name": "openai"}
+    facts = {f"fact {number}": "some text" for number in range(5)}
+    links = [Link(SpanContext(1, 2, is_remote=True), {"samecall.link": "leader"})]
+    kinds: dict[str, Callable[[], object]] = {
+        "a bare span": lambda: tracer.start_span("s").end(),
+        "a span with 8 attributes and a link": lambda: tracer.start_span(
+            "s", attributes={**labels, **facts}, links=links
+        ).end(),
+        "a number in a histogram": lambda: histogram.record(0.1, labels),
+    }
+    took: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, act in kinds.items():
+            began = time.perf_counter()
+            for _ in range(calls):
+                act()
+            took[name].append((time.perf_counter() - began) / calls * 1e6)
+    return {name: statistics.quantiles(times, n=10)[0] for name, times in took.items()}
 
 
 async def measure(
@@ -106,10 +144,14 @@ def main() -> None:
     with LocalServer() as server:
         for kind, (asking, of, each) in kinds(server.url).items():
             print(kind)
-            figures = asyncio.run(measure(asking, of, max(2, rounds // each), calls))
+            few, some = (rounds, calls) if each == 1 else (rounds // 5, max(1, calls // 10))
+            figures = asyncio.run(measure(asking, of, few, some))
             for name, micros in figures.items():
                 part = micros / figures[BARE]
-                print(f"  {name:18} {micros / each:8.1f} us  {part:6.3f}")
+                print(f"  {name:20} {micros / each:8.1f} us  {part:6.3f}")
+    print("OpenTelemetry's SDK alone")
+    for name, micros in floors(rounds, calls).items():
+        print(f"  {name:36} {micros:8.1f} us")
 
 
 if __name__ == "__main__":

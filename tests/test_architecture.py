@@ -41,8 +41,9 @@ FLOORS: list[set[str]] = [
         "_replies",
     },
     {"_key", "_ports"},
-    {"_copies", "_recordings", "_stamps"},
-    {"_copy"},
+    {"_lineage", "_recordings", "_stamps"},
+    {"_copies"},
+    {"_arrivals", "_copy"},
     # 2: the rooms; a lease is claimed through the store that fails open
     {"_bells", "_clone", "_hearing", "_prompt", "_waiting", "_watching"},
     {"_airborne", "_vigil"},
@@ -65,6 +66,7 @@ FLOORS: list[set[str]] = [
     {"_cassette"},
     # 4: what others build on it
     {"_gauges"},
+    {"_genai"},
     {"events", "instructor", "logs", "otel", "prometheus"},
     {"testing"},
     {"cli"},

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {
     path.relative_to(ROOT).as_posix(): list(examples)
     for path, examples in groupby(
-        find_examples(ROOT / "README.md", ROOT / "docs", ROOT / "CONTRIBUTING.md"),
+        find_examples(*sorted(ROOT.glob("*.md")), ROOT / "docs"),
         key=lambda example: example.path,
     )
 }

@@ -1,7 +1,7 @@
 """What of README and docs is not Python: command lines, manifests, rules of a server, queries.
 
-Every block is of a kind that is tried here; what starts a server, a fleet or a shell elsewhere is
-held against the program itself: its commands, options, extras, sessions and files are there.
+Every block is of a kind that is tried here. Command lines are held against the programs themselves:
+their commands, options, extras, sessions and files are there; test_docs_console.py runs them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import kubernetes_validate
 import promql_parser
@@ -22,40 +21,19 @@ import pytest
 import typer.main
 import yaml
 from prometheus_client import generate_latest
+from pytest_examples import find_examples
 from redis.asyncio import Redis
 
+from docs_parts import BLOCKS, PAGES, ROOT, Block, commands, parsed, words
 from samecall import Cache, Policy
 from samecall.cli._app import application
 from samecall.prometheus import PrometheusObserver
 from samecall.testing import LocalServer
 
-ROOT = Path(__file__).parent.parent
 KINDS = {"console", "promql", "python", "text", "yaml"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 SESSIONS = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
-
-
-class Block(NamedTuple):
-    """A fenced block: where it stands, of which kind it is, and its text."""
-
-    at: str
-    kind: str
-    text: str
-
-
-def blocks() -> Iterator[Block]:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-    fenced = re.compile(r"^( *)```(.*?)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-    for page in pages:
-        text = page.read_text()
-        for found in fenced.finditer(text):
-            line = text.count("\n", 0, found.start()) + 1
-            at = f"{page.relative_to(ROOT).as_posix()}:{line}"
-            yield Block(at, found[2].strip(), found[3])
-
-
-BLOCKS = list(blocks())
 
 
 def of(kind: str) -> Any:
@@ -67,38 +45,19 @@ def test_every_block_is_of_a_kind_that_is_tried() -> None:
     assert {block.kind for block in BLOCKS} == KINDS
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_hides_from_that(page: Path) -> None:
+    """By an indent alone, by HTML, by tildes, or as Python that its test does not see."""
+    tokens = parsed(page)
+    assert not [token.map for token in tokens if token.type == "code_block"]
+    assert not [token.map for token in tokens if "<pre" in token.content.lower()]
+    fences = [token for token in tokens if token.type == "fence"]
+    assert {token.markup for token in fences} <= {"```"}
+    python = sum(token.info.strip() == "python" for token in fences)
+    assert python == len(list(find_examples(page)))
+
+
 # --- command lines --------------------------------------------------------------------------------
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The programs that a block calls, each with its arguments; what they print is left out."""
-    text = text.replace("\\\n", " ")
-    lines = [line.strip() for line in text.splitlines()]
-    if any(line.startswith("$ ") for line in lines):
-        lines = [line[2:] for line in lines if line.startswith("$ ")]
-    for line in lines:
-        words: list[str] = []
-        split = shlex.shlex(line, posix=True, punctuation_chars="|&")
-        split.whitespace_split = True
-        for word in [*split, "&&"]:
-            if word in ("|", "&&"):
-                yield from called(words)
-                words = []
-            else:
-                words.append(word)
-
-
-def called(words: list[str]) -> Iterator[list[str]]:
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # SAMECALL_URL=... samecall top
-        words = words[1:]
-    if not words:
-        return
-    if words[0] == "xargs":
-        yield from called(words[1:])
-        return
-    yield words
-    if "sh" in words and "-c" in words:
-        yield from commands(words[words.index("-c") + 1])
 
 
 def try_samecall(args: list[str]) -> None:
@@ -154,7 +113,7 @@ PROGRAMS: dict[str, Any] = {
     "uvicorn": try_uvicorn,
 }
 # of a shell, or of others
-GIVEN = {".", "cat", "export", "jq", "kubectl", "pre-commit", "pytest"}
+GIVEN = {".", "cat", "export", "gzip", "jq", "kubectl", "pre-commit", "pytest"}
 
 
 @pytest.fixture(autouse=True)
@@ -165,11 +124,26 @@ def store_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @of("console")
 def test_command_lines_call_what_is_there(block: Block) -> None:
-    called = list(commands(re.sub(r"(^|\s)#.*", "", block.text)))
+    called = [program for command in commands(block.text) for program in words(command.line)]
     assert called
     for program, *args in called:
         if program not in GIVEN:
             PROGRAMS[program](args)
+
+
+INLINE = {
+    f"{page.name}: {found}"
+    for page in PAGES
+    for found in re.findall(r"`(samecall [a-z]+ -[^`]*)`", page.read_text())
+}
+
+
+@pytest.mark.parametrize("line", sorted(INLINE))
+def test_options_named_in_a_sentence_are_there(line: str) -> None:
+    _, name, *options = line.partition(": ")[2].split()
+    group: Any = typer.main.get_command(application())
+    takes = {option for param in group.commands[name].params for option in param.opts}
+    assert {option for option in options if option.startswith("-")} <= takes
 
 
 @pytest.mark.parametrize(
@@ -221,7 +195,8 @@ def test_rules_of_a_server_let_samecall_work(block: Block) -> None:
         return 7
 
     async def run(server: LocalServer) -> None:
-        async with Redis.from_url(server.url) as redis:
+        redis: Any = Redis.from_url(server.url)  # pyright: ignore[reportUnknownMemberType]
+        async with redis:
             await redis.execute_command("ACL", "SETUSER", user, *rules)
         url = server.url.replace("://", f"://{user}:{password}@", 1)
         for hits in (0, 1):

@@ -304,7 +304,7 @@ def test_a_frame_is_bound_to_its_stream_and_its_number() -> None:
     frames = Frames(KEY, token, seal)
     frame = Frame(3, 10, [b"chunk in words"], [5])
     data = frames.pack(frame)
-    assert frames.read(data) == frame
+    assert msgspec.structs.replace(frames.read(data), made=0.0) == frame
     assert b"words" not in data
     elsewhere = [
         (Frames(Key(b"o" * 32, "space"), token, seal), b"o" * 32 + token),

@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from samecall._entry import Entry, Key
+from samecall._lineage import Floors, moment
 from samecall._ports import Clock
 
 __all__ = ["Copies"]
@@ -31,15 +32,20 @@ class Copies:
     back, so that those who have compared with it compare anew.
 
     One that is known to have ended is never believed again: a store that tells it has lost a
-    `forget_tag` (a failover), or somebody has put it back there.
+    `forget_tag` (a failover), or somebody has put it back there. floors: where generations are
+    sealed, what is known of their order; one from before a later one is over, too.
     """
 
-    def __init__(self, clock: Clock, trusted: float, outdated: Callable[[], None]) -> None:
+    def __init__(
+        self, clock: Clock, trusted: float, outdated: Callable[[], None],
+        floors: Floors | None = None,
+    ) -> None:  # fmt: skip
         self.trusted = trusted
         self.era = 0
         """How often copies were taken back."""
         self.changes = 0
         """How often because one has changed, and not because nobody would tell."""
+        self.floors = floors
         self._now = clock.now
         self._outdated = outdated
         self._lock = threading.Lock()
@@ -74,9 +80,9 @@ class Copies:
         trusted: seconds for which they are believed, if that is longer than usual.
         """
         with self._lock:
-            if era != self.era or any(generation in self._over for generation in generations):
-                return False
             pairs = tuple(zip(tags, generations, strict=True))
+            if era != self.era or any(self._is_over(namespace, *pair) for pair in pairs):
+                return False
             for tag, generation in pairs:
                 before = self._known.get((namespace, tag))
                 if before is not None and before.generation != generation:
@@ -85,6 +91,8 @@ class Copies:
                     self._end(before.generation)
             copy = partial(_Copy, until=asked + max(trusted, self.trusted), told=self._now())
             for tag, generation in pairs:
+                if self.floors is not None:
+                    self.floors.seen(namespace, tag, generation)
                 self._known[namespace, tag] = copy(generation)
                 self._known.move_to_end((namespace, tag))
                 if len(self._known) > _MOST:
@@ -105,11 +113,31 @@ class Copies:
         with self._lock:
             return all(self._lasting.get(each, 0.0) >= until for each in generations)
 
-    def over(self, tags: _Names, generations: tuple[bytes, ...]) -> tuple[str, ...]:
+    def over(self, namespace: str, tags: _Names, generations: tuple[bytes, ...]) -> tuple[str, ...]:
         """Those tags whose generation is known to have ended: a store that tells it went back."""
         with self._lock:
             pairs = zip(tags, generations, strict=True)
-            return tuple(tag for tag, generation in pairs if generation in self._over)
+            return tuple(pair[0] for pair in pairs if self._is_over(namespace, *pair))
+
+    def _is_over(self, namespace: str, tag: str, generation: bytes) -> bool:
+        floors = self.floors
+        return generation in self._over or (
+            floors is not None and floors.below(namespace, tag, generation)
+        )
+
+    def borne(self, namespace: str, tags: _Names, generations: tuple[bytes, ...]) -> None:
+        """An entry that was sealed bears these: what is older than one of them is over."""
+        if self.floors is None:
+            return
+        behind: list[str] = []
+        with self._lock:
+            for tag, generation in zip(tags, generations, strict=True):
+                self.floors.seen(namespace, tag, generation)
+                copy = self._known.get((namespace, tag))
+                if copy is not None and self.floors.below(namespace, tag, copy.generation):
+                    behind.append(tag)
+        for tag in behind:
+            self.take_back(namespace, tag)
 
     def _end(self, generation: bytes) -> None:
         self._over[generation] = None
@@ -122,6 +150,8 @@ class Copies:
             copy = self._known.get((namespace, tag))
             if copy is not None:
                 self._end(copy.generation)
+            if self.floors is not None:  # whatever it was, also where nobody here knew it
+                self.floors.reach(namespace, tag, moment())
         self.take_back(namespace, tag)
 
     def take_back(self, namespace: str | None = None, tag: str | None = None) -> None:

@@ -11,6 +11,7 @@ payloads are entries of the same layout, under tags that no codec has:
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +20,7 @@ from samecall._entry import (
     MAGIC,
     Entry,
     Key,
+    Kind,
     Payload,
     body_of,
     decode_entry,
@@ -26,7 +28,7 @@ from samecall._entry import (
     entry_of,
 )
 from samecall._errors import Undecodable
-from samecall._seal import NO_SEAL, NOT_SEALED, Seal
+from samecall._seal import CLOCKS, NO_SEAL, NOT_SEALED, Seal
 from samecall._warn import warn
 from samecall._zstd import expand, has_library, squeeze
 
@@ -34,7 +36,8 @@ __all__ = ["PLAIN", "Envelopes"]
 
 _SQUEEZED, _SEALED = "z:", "sealed"
 _SLACK = 600.0
-"""Seconds that two machines' clocks may differ."""
+"""Seconds that two machines' clocks may differ, where it makes answers a little older."""
+_MOST = 10_000
 
 
 class _Inner(msgspec.Struct, array_like=True, frozen=True):
@@ -57,6 +60,18 @@ class Envelopes:
     seals: Seal | None = None
     compresses: bool = True
     _warned: bool = field(default=False, repr=False)
+    _forgotten: OrderedDict[Key, float] = field(default_factory=OrderedDict[Key, float], repr=False)
+
+    def forgets(self, key: Key) -> None:
+        """What was sealed for `key` before now is an answer no more, in whatever store it turns up.
+
+        Give or take what clocks may differ by. It is known here alone, and of the last keys.
+        """
+        if self.seals is not None:
+            self._forgotten.pop(key, None)
+            self._forgotten[key] = time.time()
+            if len(self._forgotten) > _MOST:
+                self._forgotten.popitem(last=False)
 
     def seal(self, key: Key, entry: Entry, compress_over: int | None = None) -> tuple[Entry, bytes]:
         """The entry with its size, and its envelope; raises `Unstorable`, see `encode_entry`."""
@@ -72,12 +87,17 @@ class Envelopes:
         """The entry in an envelope; raises `Undecodable`, see `decode_entry`."""
         entry = decode_entry(key, data, left=left, now=now)
         if self.seals is not None:
-            entry = _opened(self.seals, key, entry, left, now)
+            entry = _opened(self.seals, key, entry, left, now, since=self._since(key))
         elif entry.payload.tag == _SEALED:
             raise Undecodable(NO_SEAL)
         if not entry.payload.tag.startswith(_SQUEEZED):
             return entry
         return self._expanded(entry)
+
+    def _since(self, key: Key) -> float:
+        """The moment before which nothing is an answer."""
+        since = self._forgotten.get(key, 0.0) - CLOCKS
+        return since if since < time.time() else 0.0  # else the clock was wrong, and set back
 
     def _expanded(self, entry: Entry) -> Entry:
         if not has_library() and not self._warned:
@@ -106,7 +126,7 @@ def _sealed(seals: Seal, key: Key, entry: Entry) -> Entry:
     return Entry(entry.kind, payload, entry.stamp, entry.fresh_for, entry.kept_for)
 
 
-def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float) -> Entry:
+def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float, *, since: float) -> Entry:
     if entry.payload.tag != _SEALED:
         raise Undecodable(NOT_SEALED)
     try:
@@ -116,7 +136,11 @@ def _opened(seals: Seal, key: Key, entry: Entry, left: float, now: float) -> Ent
     told = entry_of(inner.body, stamp=entry.stamp, left=left, now=now)
     if told.kind is not entry.kind:
         raise Undecodable("it says something else than what it seals")
-    age = time.time() - inner.made - _SLACK  # at the least: how long it is kept says who writes
+    if inner.made - told.cost < since:
+        raise Undecodable("it was forgotten, and put back")
+    # at the least: how long it is kept says who writes. An error put back would be more than a miss
+    slack = _SLACK if told.kind is Kind.VALUE else CLOCKS
+    age = time.time() - inner.made - slack
     if age > told.kept_for:
         raise Undecodable("its life was over long ago")
     return msgspec.structs.replace(told, size=entry.size, born=min(told.born, now - age))

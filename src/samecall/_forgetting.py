@@ -27,6 +27,7 @@ class Forgetting:
     async def one(self, key: Key) -> None:
         """Entry, error and flights of `key`."""
         store, l1 = self.rooms.here().store, self.rooms.l1
+        self.rooms.envelopes.forgets(key)
         await self._forget(
             lambda flight: flight.key == key,
             lambda: None if l1 is None else l1.drop(key),

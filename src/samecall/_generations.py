@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from samecall._arrivals import UNTAGGED, Arrivals, Begun
 from samecall._copies import Copies
 from samecall._entry import Key
 from samecall._errors import StoreError
 from samecall._failopen import FailOpenStore
+from samecall._lineage import Lineage
 from samecall._policy import Policy
-from samecall._ports import Clock
+from samecall._ports import Clock, Offer
 
-__all__ = ["Copies", "Generations"]
+__all__ = ["UNTAGGED", "Copies", "Generations"]
 
 _MOST = 10_000
 _TOLD = 60.0  # seconds for which one is believed at most, even if its end would be told
@@ -32,7 +34,6 @@ _RECENT, _ROUNDS = 1.0, 3
 _SPARE = 1.25  # times an entry's life, so that the next ones need not ask again
 _NOBODY = Policy()
 _Names = tuple[str, ...]
-_Begun = tuple[int, int, float, float, Sequence[asyncio.Future[bytes]] | None]
 
 
 class _Made(Protocol):
@@ -54,18 +55,24 @@ class Generations:
     clock: Clock
     trusted: Callable[[str], float] = lambda _: 0.0
     """Of a namespace: for how many seconds what is asked for now is believed, if that is long."""
+    lineage: Lineage | None = None
+    """Seals them and opens them, where entries are sealed."""
     _asking: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
         default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
     )
+    _arrivals: Arrivals = field(init=False)
     _ending: dict[tuple[str, str], asyncio.Future[None]] = field(
         default_factory=dict[tuple[str, str], asyncio.Future[None]]
     )
     _rests: dict[tuple[str, _Names], float] = field(default_factory=dict[tuple[str, _Names], float])
 
+    def __post_init__(self) -> None:
+        self._arrivals = Arrivals(self.copies)
+
     def ahead(self, namespace: str, tags: _Names, policy: Policy) -> None:
         """Have them asked for in the same batch as what is asked in this turn of the loop."""
-        names = ("", *tags)
-        if self.copies.of(namespace, names) is None:
+        names = ("", *tags) if tags else UNTAGGED
+        if (namespace, names) not in self._asking and self.copies.of(namespace, names) is None:
             _ = self._ask(namespace, names, policy)
 
     def coming(
@@ -74,6 +81,10 @@ class Generations:
         """What is being asked for and worth waiting for. `names`: "", then the tags."""
         asked = self._asking.get((namespace, names))
         return None if asked is None or self._resting(namespace, names) else asked
+
+    def at_hand(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
+        """What `coming` will say, as soon as the store has said so; None: wait for that."""
+        return None if self.lineage is not None else self._arrivals.at_hand(namespace, names)
 
     async def now(self, namespace: str, tags: _Names, policy: Policy | None) -> tuple[bytes, ...]:
         """The generations for what is called from now on; () where nobody knows them.
@@ -106,8 +117,11 @@ class Generations:
 
     def are_these(self, key: Key, entry: _Made, told: tuple[bytes, ...] | None) -> bool:
         """Whether `entry` is of the generations that were told; None: nobody has, in time."""
+        names = ("", *entry.tags)
         if told is None:
-            told = self._copy(key.namespace, ("", *entry.tags))
+            told = self._copy(key.namespace, names)
+        if told != entry.generations and len(entry.generations) == len(names):
+            self.copies.borne(key.namespace, names, entry.generations)
         return told == entry.generations
 
     def _copy(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
@@ -138,7 +152,9 @@ class Generations:
         task = self._asking.get(at)
         if task is None:
             # asked in this turn already, before what is to be compared with the answer
-            fetching = self._fetch(namespace, names, policy, self._begin(namespace, names, policy))
+            begun = self._begin(namespace, names, policy)
+            self._arrivals.expect(at, begun)
+            fetching = self._fetch(namespace, names, policy, begun)
             task = asyncio.get_running_loop().create_task(fetching)
             self._asking[at] = task
             task.add_done_callback(partial(self._answered, at))
@@ -148,6 +164,7 @@ class Generations:
         self, at: tuple[str, _Names], task: asyncio.Task[tuple[bytes, ...] | None]
     ) -> None:
         self._asking.pop(at, None)
+        self._arrivals.over(at)
         if task.cancelled() or task.exception() is not None:
             return
         if task.result() is not None:
@@ -163,24 +180,39 @@ class Generations:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fetch(
-        self, namespace: str, names: _Names, policy: Policy, begun: _Begun
+        self, namespace: str, names: _Names, policy: Policy, begun: Begun
     ) -> tuple[bytes, ...] | None:
+        timeout = policy.op_timeout
         for number in range(_ROUNDS):
             begun = self._begin(namespace, names, policy) if number else begun
-            era, changes, asked, trusted, coming = begun
-            ttl, timeout = _lasts(policy), policy.op_timeout
-            told = await self.store.generations(namespace, names, ttl, timeout, coming)
-            self.copies.lasting(told or (), asked + ttl)
-            learn = partial(self.copies.learn, namespace, names)
-            if told is None or learn(told, era, asked, trusted):
+            told = await self._opened(namespace, names, begun, timeout)
+            if told is None:
+                if self.lineage is not None and self.lineage.puts_right(namespace, names):
+                    continue
+                return None
+            if begun.ttl < _lasts(policy):  # what opens again is to last
+                continue
+            if self.copies.learn(namespace, names, told, begun.era, begun.asked, begun.trusted):
                 return told
-            if self._is_told(told, names, era, changes):
+            if self._is_told(namespace, names, told, begun):
                 return told
             if number:  # the first time it may be a reply that another one overtook
                 with contextlib.suppress(StoreError):
-                    for tag in self.copies.over(names, told):
+                    for tag in self.copies.over(namespace, names, told):
                         await self._renewed(namespace, tag, timeout)
         return None
+
+    async def _opened(
+        self, namespace: str, names: _Names, begun: Begun, timeout: float
+    ) -> tuple[bytes, ...] | None:
+        """What the store tells, if it can be believed."""
+        told = await self.store.generations(
+            namespace, names, begun.ttl, timeout, begun.coming, begun.offers
+        )
+        if told is not None and self.lineage is not None:
+            told = self.lineage.read(namespace, names, told)
+        self.copies.lasting(told or (), begun.asked + begun.ttl)
+        return told
 
     async def outlast(self, namespace: str, made: _Made, kept_for: float, timeout: float) -> None:
         """Have the store keep the generations of an entry for as long as the entry itself.
@@ -193,8 +225,10 @@ class Generations:
             made.generations, now + kept_for
         ):
             return
-        told = await self.store.generations(namespace, ("", *made.tags), ttl, timeout)
-        self.copies.lasting(told or (), now + ttl)
+        names = ("", *made.tags)
+        offers = self._offers(namespace, names)
+        asked = Begun(0, 0, now, 0.0, ttl, offers, None)
+        await self._opened(namespace, names, asked, timeout)
 
     async def renew(self, namespace: str, tag: str, timeout: float) -> None:
         """End the present generation, for everybody; raises `StoreError`."""
@@ -215,16 +249,28 @@ class Generations:
         else:
             await asyncio.wait((ending,))
 
-    def _is_told(self, told: tuple[bytes, ...], names: _Names, era: int, changes: int) -> bool:
+    def _is_told(
+        self, namespace: str, names: _Names, told: tuple[bytes, ...], begun: Begun
+    ) -> bool:
         # Not to be kept, because somebody began or ceased to tell of changes meanwhile (another
         # event loop of this process, say); but what the store said is so.
         copies = self.copies
-        return era != copies.era and changes == copies.changes and not copies.over(names, told)
+        stands = begun.era != copies.era and begun.changes == copies.changes
+        return stands and not copies.over(namespace, names, told)
 
-    def _begin(self, namespace: str, names: _Names, policy: Policy) -> _Begun:
-        coming = self.store.ask_generations(namespace, names, _lasts(policy))
+    def _begin(self, namespace: str, names: _Names, policy: Policy) -> Begun:
+        ttl, offers = _lasts(policy), self._offers(namespace, names)
+        if self.lineage is not None:
+            ttl = self.lineage.lasts(namespace, names, ttl)
+        coming = self.store.ask_generations(namespace, names, ttl, offers)
         trusted = min(_TOLD, self.trusted(namespace))
-        return self.copies.era, self.copies.changes, self.clock.now(), trusted, coming
+        copies = self.copies
+        return Begun(copies.era, copies.changes, self.clock.now(), trusted, ttl, offers, coming)
+
+    def _offers(self, namespace: str, names: _Names) -> Sequence[Offer]:
+        if self.lineage is None or self.copies.floors is None:
+            return ()
+        return self.lineage.offers(namespace, names, self.copies.floors)
 
 
 def _lasts(policy: Policy) -> float:

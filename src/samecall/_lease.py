@@ -92,7 +92,7 @@ class Claim:
         self._refused: bytes | None = None  # an error that is no answer
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
         self.epoch = EPOCH_UNTOLD
-        self._asked = clock.now() if begun is None else begun.asked
+        self._asked = self.began = clock.now() if begun is None else begun.asked
 
     @property
     def stamp(self) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -190,12 +190,16 @@ async def opened(source: Callable[[], Any]) -> AsyncIterator[Any]:
     return aiter(items)
 
 
-async def close(items: AsyncIterator[Any]) -> None:
-    """End the provider's stream, however its SDK calls that."""
+async def close(items: object) -> None:
+    """End the provider's stream, however its SDK calls that.
+
+    An end that fails is nobody's affair: it must not stand in for what came, or for an error.
+    """
     for name in ("aclose", "close"):
         ending = getattr(items, name, None)
         if ending is not None:
-            done = ending()
-            if inspect.isawaitable(done):
-                await done
+            with suppress(Exception):
+                done = ending()
+                if inspect.isawaitable(done):
+                    await done
             return

@@ -34,6 +34,7 @@ from samecall._replies import (
     Found,
     Hit,
     Lead,
+    Offer,
     Wait,
 )
 
@@ -61,6 +62,7 @@ __all__ = [
     "LeaseStore",
     "MonotonicClock",
     "Observer",
+    "Offer",
     "ProviderAsked",
     "ProviderCalled",
     "Reach",
@@ -103,12 +105,13 @@ class Store(Protocol):
         ...
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """The generation of each tag: random bytes that last until something is forgotten by it.
 
         The tag "" is the namespace itself. One that is missing is made, never counted; each lives
-        for `ttl` seconds more at the least.
+        for `ttl` seconds more at the least. offers: one a tag, sealed; without, the store makes 16
+        bytes, and what is neither a sealed one nor of its own making may have another in its place.
         """
         ...
 
@@ -235,10 +238,7 @@ class Codec(Protocol[T]):
         ...
 
     def refused(self, payload: Payload) -> T:
-        """A completion that failed its leader's validation, for this caller to parse itself.
-
-        Returns the answer, or raises what the bare client would raise.
-        """
+        """The answer in a completion that its leader refused; raises as the bare client would."""
         ...
 
     def explain(self, error: BaseException) -> Failure:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from samecall._entry import Key
 from samecall._errors import StoreError
-from samecall._ports import Acquired
+from samecall._ports import Acquired, Offer
 
 __all__ = ["Ending", "Prompt", "Prompted", "Reply", "Told"]
 
@@ -54,7 +54,7 @@ class Prompt(Protocol):
         ...
 
     def telling(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]]:
         """`Store.generations`, one by one; answered before what is asked later."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 __all__ = [
     "EPOCH_NONE",
@@ -14,6 +15,7 @@ __all__ = [
     "Found",
     "Hit",
     "Lead",
+    "Offer",
     "Replaced",
     "Wait",
 ]
@@ -26,6 +28,13 @@ EPOCH_NONE = b""
 """`epoch` where no `forget` stands."""
 EPOCH_UNTOLD = b"*"
 """`epoch` of a caller that called without an answer to its ACQUIRE."""
+
+
+class Offer(NamedTuple):
+    """What a tag is to begin with, where it has no generation, or where it has `instead`."""
+
+    fresh: bytes
+    instead: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

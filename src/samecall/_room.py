@@ -20,6 +20,7 @@ from samecall._generations import Generations
 from samecall._keeping import Keeper
 from samecall._leading import Leader
 from samecall._lease import Claim, ClaimState
+from samecall._lineage import Lineage
 from samecall._look import Looks
 from samecall._memory import MemoryStore
 from samecall._outcome import Counters, Found, Outcome, Request, ended
@@ -35,6 +36,7 @@ from samecall._trust import Trust
 __all__ = ["Room"]
 
 _FRESH = Freshness.FRESH
+_GRAIN = 1.0  # seconds by which a store may be wrong about the age of what it has just taken
 _BLIPS = 20  # looks, within one lease, for a store that is away
 
 
@@ -68,7 +70,11 @@ class Room:
         self.flights = Flights[Outcome](ended, self.home)
         self.trust.doubt, self.trust.doubt_all = self.flights.doubt, self.flights.doubt_all
         self.till = Till(self.clock, self.books, self.report)
-        self.generations = Generations(self.store, self.copies, self.clock, self.trust.generations)
+        seals = self.envelopes.seals
+        self.generations = Generations(
+            self.store, self.copies, self.clock, self.trust.generations,
+            Lineage(seals) if seals is not None else None,
+        )  # fmt: skip
         self.refresher = Refresher(self.flights, self.fly, self.clock, self.counters, self.emit)
         self.keeper = Keeper(
             self.store, self.l1, self.trust, self.clock, self.counters, self.books, self.report,
@@ -84,6 +90,8 @@ class Room:
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
+        if self.l1 is None:
+            return None
         entry = self.look(request.key, request.seen, request.policy)
         if entry is not None:
             return Found(entry, "l1")
@@ -116,9 +124,14 @@ class Room:
         """The outcome of the flight for this request, joined or started; None: `wait` is over."""
         flight, owner = self.join(request)
         outcome = await self.flights.wait(flight, request.policy.wait, owner=owner)
-        if not owner and request.spare is None and flight.about is not None:
-            request.spare = flight.about.spare
+        if not owner:
+            self.spare(flight, request)
         return outcome
+
+    def spare(self, flight: Flight[Outcome], request: Request) -> None:
+        """What the one who started a flight has put by will do for those who joined it, too."""
+        if request.spare is None and flight.about is not None:
+            request.spare = flight.about.spare
 
     def join(self, request: Request) -> tuple[Flight[Outcome], bool]:
         """The flight for this request; whether it was started for it."""
@@ -205,8 +218,10 @@ class Room:
 
     async def _admits(self, request: Request, claim: Claim, entry: Entry) -> bool:
         """Whether what the store has answers the flight of this request."""
-        # what was made while we waited is never too old, whatever `max_age` says
-        made = claim.waited or entry.kind is not Kind.VALUE
+        # what was made while we waited is never too old, whatever `max_age` says; what only came
+        # while we did may be from anywhere
+        came = claim.waited and entry.born > claim.began - _GRAIN
+        made = came or entry.kind is not Kind.VALUE
         spare = request.spare
         taken = made or self.judge(request, entry)
         if not taken and request.spare is spare:

@@ -19,6 +19,7 @@ from samecall._envelopes import PLAIN, Envelopes
 from samecall._events import HearsHits, hears_hits
 from samecall._failopen import FailOpenStore
 from samecall._flight import Flight
+from samecall._lineage import Floors
 from samecall._memory import MemoryStore
 from samecall._outcome import Counters, Outcome
 from samecall._policy import Policy
@@ -122,7 +123,9 @@ class Rooms:
         self._hears = tuple((observer, observer.on_event) for observer in self.observers)
         # a store of this cache alone is changed by nobody else
         trusted = float("inf") if self.where == "memory://" else min(self.l1_ttl, UNTRACKED)
-        self.copies = Copies(self.clock, trusted, self._outdate)
+        self.copies = Copies(
+            self.clock, trusted, self._outdate, Floors() if self.envelopes.seals else None
+        )
         if self.l1 is not None:
             self.l1.admits = self.copies.admits
         _all.add(self)

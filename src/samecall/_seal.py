@@ -9,7 +9,7 @@ from typing import Any
 
 from samecall._errors import ConfigurationError, Undecodable
 
-__all__ = ["FOREIGN", "NOT_SEALED", "NO_SEAL", "UNOPENED", "Seal"]
+__all__ = ["CLOCKS", "FOREIGN", "NOT_SEALED", "NO_SEAL", "UNOPENED", "Seal"]
 
 NO_SEAL = "it is sealed, and there is no key here"
 NOT_SEALED = "it is not sealed"
@@ -20,6 +20,8 @@ FOREIGN = frozenset({NO_SEAL, _OTHER_KEY})
 UNOPENED = FOREIGN | {NOT_SEALED, _BROKEN}
 """Why an entry is a miss to who has no key, another one, or none any more."""
 
+CLOCKS = 5.0
+"""Seconds that the clocks of two machines of one fleet may differ, where the order matters."""
 _KEY, _NONCE = 32, 12
 _ID = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
@@ -69,6 +71,10 @@ class Seal:
         except Exception as error:  # cryptography's own, or of what is too short to be anything
             raise Undecodable(_BROKEN) from error
         return opened
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether something was sealed with the key that writes now."""
+        return sealed.startswith(bytes((len(self.current),)) + self.current.encode())
 
     def __repr__(self) -> str:
         return f"Seal({', '.join(self._ciphers)}; current {self.current})"

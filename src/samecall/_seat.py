@@ -126,12 +126,9 @@ class Seat:
             return self.tape
         if self.tape is None or self.tape.token != leader:
             self._leave_tape()
-            limit, elsewhere = (
-                self._request.policy.op_timeout,
-                self._flight.phase is Phase.FOLLOWING,
-            )
+            request, elsewhere = self._request, self._flight.phase is Phase.FOLLOWING
             tune = self._room.studio.tune
-            self.tape = tune(self._request.key, leader, limit, elsewhere=elsewhere)
+            self.tape = tune(request.key, leader, request.policy, elsewhere=elsewhere)
         return self.tape
 
     async def _is_present(self, tape: Tape) -> bool:

@@ -28,6 +28,7 @@ from samecall._ports import (
     Found,
     Hit,
     LeaseStore,
+    Offer,
 )
 from samecall._stamps import stamp_of
 from samecall._warn import warn
@@ -201,10 +202,10 @@ class Tiers:
     # --- where the far store alone is asked ---------------------------------------------------
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """See `_ports.Store`."""
-        return await self.far.generations(namespace, tags, ttl)
+        return await self.far.generations(namespace, tags, ttl, offers)
 
     async def renew_generation(self, namespace: str, tag: str) -> None:
         """See `_ports.Store`."""

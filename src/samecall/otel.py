@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from functools import lru_cache
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -23,7 +24,7 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 
-from samecall._entry import Key, Spent
+from samecall._entry import Spent
 from samecall._events import (
     TRACE,
     CallAnswered,
@@ -33,27 +34,24 @@ from samecall._events import (
     ProviderCalled,
 )
 from samecall._gauges import FREE, Watch
+from samecall._genai import (
+    MODEL,
+    Attributes,
+    asked_of,
+    labels_of,
+    model_of,
+    place,
+    tokens_saved,
+)
 
 __all__ = ["OpenTelemetryObserver"]
 
 _NAME = "samecall"
-_MODEL = "gen_ai.request.model"
 _HITS = frozenset({"l1", "l2"})
-# what instructor calls a provider, and what the conventions do
-_PROVIDERS = {
-    "azure_openai": "azure.ai.openai",
-    "bedrock": "aws.bedrock",
-    "gemini": "gcp.gemini",
-    "genai": "gcp.gemini",
-    "google": "gcp.gemini",
-    "mistral": "mistral_ai",
-    "vertexai": "gcp.vertex_ai",
-    "xai": "x_ai",
-}
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 _TOKENS = [4.0**power for power in range(14)]
 _TRACE_SIZE = 25
-Attributes = dict[str, str | int | float | bool]
+_TIMED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +73,32 @@ class OpenTelemetryObserver:
     that waited for one is a span that links to it, in whichever process and trace it is.
 
     hits: whether calls that memory or the store answer are spans too (default False: a span costs
-        as much as a hit; they are in the metrics all the same). genai: whether the provider's
-        spans and metrics are told under the GenAI conventions (default True; False where the SDK
-        is instrumented and tells them itself). tracer_provider, meter_provider: default: the
-        global ones.
+        as much as a hit; they are in the metrics all the same). callers: whether calls that waited
+        for a provider are (default True; False where crowds follow a call). genai: whether the
+        provider's spans and metrics are told under the GenAI conventions (default True; False where
+        the SDK is instrumented and tells them itself). tracer_provider, meter_provider: default:
+        the global ones.
     """
 
     def __init__(
         self,
         *,
         hits: bool = False,
+        callers: bool = True,
         genai: bool = True,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        self._hits, self._genai = hits, genai
+        self._hits, self._callers, self._genai = hits, callers, genai
+        self._second, self._timed = 0.0, 0
         self._watch = Watch()
         self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
         self._took = meter.create_histogram(
             "samecall.call.duration",
             "s",
-            "Seconds until a caller had its answer; hits in memory are not timed.",
+            f"Seconds until a caller had its answer; of free ones {_TIMED} a second at most, "
+            "and no hits in memory, are timed.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._asked = meter.create_histogram(
@@ -113,6 +115,7 @@ class OpenTelemetryObserver:
         )
         counted = meter.create_observable_counter
         counted("samecall.calls", [self._calls], "{call}", "Calls by how they were answered.")
+        counted("samecall.calls.time", [self._waited], "s", "Seconds that all these calls took.")
         counted("samecall.saved.tokens", [self._saved], "{token}", "Tokens of free answers.")
         counted("samecall.store.faults", [self._faults], "{fault}", "Store operations that failed.")
         counted("samecall.uncached", [self._uncached], "{call}", "Calls that cannot be cached.")
@@ -141,11 +144,11 @@ class OpenTelemetryObserver:
             self._end(event)  # type: ignore[arg-type]
 
     def _begin(self, event: ProviderAsked) -> None:
-        asked = _asked_of(event.about) if self._genai else {}
+        asked = asked_of(event.about) if self._genai else {}
         span = self._tracer.start_span(
-            f"chat {asked[_MODEL]}" if asked else "samecall provider call",
+            f"chat {asked[MODEL]}" if asked else "samecall provider call",
             kind=SpanKind.CLIENT if asked else SpanKind.INTERNAL,
-            attributes={**_place(event.key, event.leader), **asked},
+            attributes={**place(event.key, event.leader), **asked},
         )
         token = context.attach(trace.set_span_in_context(span))
         _open.set(_Open(span, token, _open.get()))
@@ -160,15 +163,16 @@ class OpenTelemetryObserver:
         _open.set(held.outer)
         context.detach(held.token)
         if self._genai and event.spent is not None and event.error is None:
-            held.span.set_attribute("gen_ai.usage.input_tokens", event.spent.input)
-            held.span.set_attribute("gen_ai.usage.output_tokens", event.spent.output)
+            input_, output = event.spent.input, event.spent.output
+            used = {"gen_ai.usage.input_tokens": input_, "gen_ai.usage.output_tokens": output}
+            held.span.set_attributes(used)
         if event.error is not None:
             held.span.set_attribute("error.type", event.error)
             held.span.set_status(StatusCode.ERROR)
         held.span.end()
 
     def _measure(self, event: ProviderCalled) -> None:
-        labels = _asked_of(event.spent)
+        labels = asked_of(event.spent)
         if not labels:
             return
         if event.error is not None:
@@ -179,20 +183,32 @@ class OpenTelemetryObserver:
                 self._tokens.record(count, {**labels, "gen_ai.token.type": kind})
 
     def _answered(self, event: CallAnswered) -> None:
-        labels: Attributes = {"samecall.how": event.how, **_model_of(event.spent)}
+        labels: Attributes = {"samecall.how": event.how, **model_of(event.spent)}
         if event.error is not None:
             labels["error.type"] = event.error
-        self._took.record(event.seconds, labels)
-        if event.how in _HITS and not self._hits:
-            return
+        if event.how not in FREE or event.error is not None or self._may_time():
+            self._took.record(event.seconds, labels)
+        if self._hits if event.how in _HITS else self._callers:
+            self._span(event, labels)
+
+    def _may_time(self) -> bool:
+        # the SDK takes as long for it as a good part of a hit
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._second, self._timed = now, 0
+        self._timed += 1
+        return self._timed <= _TIMED
+
+    def _span(self, event: CallAnswered, labels: Attributes) -> None:
         now = time.time_ns()
-        leader = _unpacked(event.trace)
         span = self._tracer.start_span(
             f"samecall {event.how}".rstrip(),
             start_time=now - int(event.seconds * 1e9),
-            links=[] if leader is None else [Link(leader, {"samecall.link": "leader"})],
-            attributes={**labels, **_place(event.key, event.leader), **_tokens_saved(event)},
+            links=_links(event.trace),
+            attributes=labels,
         )
+        if span.is_recording():
+            span.set_attributes({**place(event.key, event.leader), **tokens_saved(event)})
         if event.error is not None:
             span.set_status(StatusCode.ERROR)
         span.end(now)
@@ -200,11 +216,12 @@ class OpenTelemetryObserver:
     # --- what a reader asks for ------------------------------------------------------------------
 
     def _calls(self, _: CallbackOptions) -> Iterable[Observation]:
-        for (how, error, model, provider), series in self._watch.calls().items():
-            labels: Attributes = {"samecall.how": how, **_model_of(Spent(model, provider))}
-            if error:
-                labels["error.type"] = error
-            yield Observation(series.count, labels)
+        for label, series in self._watch.calls().items():
+            yield Observation(series.count, labels_of(label))
+
+    def _waited(self, _: CallbackOptions) -> Iterable[Observation]:
+        for label, series in self._watch.calls().items():
+            yield Observation(series.seconds, labels_of(label))
 
     def _saved(self, _: CallbackOptions) -> Iterable[Observation]:
         sums: dict[tuple[str, str, str], int] = {}
@@ -214,7 +231,7 @@ class OpenTelemetryObserver:
                     at = kind, model, provider
                     sums[at] = sums.get(at, 0) + count
         for (kind, model, provider), count in sums.items():
-            labels = _model_of(Spent(model, provider))
+            labels = model_of(Spent(model, provider))
             yield Observation(count, {**labels, "gen_ai.token.type": kind})
 
     def _faults(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -231,43 +248,19 @@ class OpenTelemetryObserver:
         yield Observation(int(self._watch.open))
 
 
-def _place(key: Key, leader: bytes) -> Attributes:
-    return {
-        "samecall.key": key.hex[:16],
-        "samecall.namespace": key.namespace,
-        "samecall.flight": leader.hex(),
-    }
-
-
-def _model_of(spent: Spent | None) -> Attributes:
-    if spent is None or not spent.model:
-        return {}
-    provider = _PROVIDERS.get(spent.provider, spent.provider)
-    return {_MODEL: spent.model, "gen_ai.provider.name": provider}
-
-
-def _asked_of(spent: Spent | None) -> Attributes:
-    """What the conventions want of a call to a model; nothing for any other function's call."""
-    model = _model_of(spent)
-    return {"gen_ai.operation.name": "chat", **model} if model else {}
-
-
-def _tokens_saved(event: CallAnswered) -> Attributes:
-    spent = event.spent
-    if spent is None or event.how not in FREE or event.error is not None:
-        return {}
-    return {
-        "samecall.saved.input_tokens": spent.input,
-        "samecall.saved.output_tokens": spent.output,
-    }
-
-
 def _packed(told: SpanContext) -> bytes:
     """W3C trace context, level 1: trace id, span id and flags."""
     if not told.is_valid:
         return b""
     flags = int(told.trace_flags)
     return told.trace_id.to_bytes(16, "big") + told.span_id.to_bytes(8, "big") + bytes([flags])
+
+
+@lru_cache(maxsize=128)
+def _links(told: bytes) -> tuple[Link, ...]:
+    """To a leader's span; all who follow it ask for the same."""
+    leader = _unpacked(told)
+    return () if leader is None else (Link(leader, {"samecall.link": "leader"}),)
 
 
 def _unpacked(data: bytes) -> SpanContext | None:

@@ -71,6 +71,22 @@ def test_the_picture_tells_the_same(url):
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "$ ?"),
+        (0.0, "$0.0000"),
+        (2e-5, "<$0.0001"),
+        (0.0205, "$0.0205"),
+        (1234.5, "$1,234.50"),
+    ],
+)
+def test_money_that_is_little_is_not_nothing(value, told):
+    from samecall.cli.seen.screen import usd
+
+    assert usd(value) == told
+
+
 def test_rates_are_of_the_time_between_two_looks():
     from samecall.cli.seen import Since, added_up
 

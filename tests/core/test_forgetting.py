@@ -209,8 +209,8 @@ async def test_replies_that_overtake_each_other_end_no_generation(w: World) -> N
     assert not copies.learn("default", ("",), (b"1" * 16,), 0, asked)
     assert not copies.learn("default", ("", "t"), (b"3" * 16, b"4" * 16), 0, asked)
     assert copies.of("default", ("",)) == (b"2" * 16,)
-    assert copies.over(("",), (b"3" * 16,)) == ()
-    assert copies.over(("",), (b"1" * 16,)) == ("",)
+    assert copies.over("default", ("",), (b"3" * 16,)) == ()
+    assert copies.over("default", ("",), (b"1" * 16,)) == ("",)
 
 
 @virtual

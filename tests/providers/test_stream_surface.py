@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from provider_clients import by_hand
 from stream_ask import ASK
-from test_provider_streams import OTHERS, WHOLE, quiet
+from test_provider_streams import OTHERS, WHOLE, quiet, unless_instructor_cannot
 
 from instructor import Mode
 from samecall import Cache
@@ -21,10 +21,13 @@ FIRST = dict(reversed(ROWS))
 SURFACE = ("response", "close", "aclose", "__aenter__", "__aexit__", "__anext__")
 
 
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")  # fireworks newest, in instructor
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("name", "mode"), [*FIRST.items(), ("from_openai", Mode.RESPONSES_TOOLS)])
 async def test_what_the_sdks_own_stream_has(name: str, mode: Mode, stub: StubProvider) -> None:
     """Its class, where that can be had; its response; entered, left, closed."""
     async with by_hand(name, mode, stub) as bare, Cache() as cache:
+        await unless_instructor_cannot(bare, stub)
 
         async def opened(client: Any) -> Any:
             return await client.create(response_model=None, stream=True, messages=ASK)

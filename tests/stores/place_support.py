@@ -84,6 +84,30 @@ class Place:
         async with self.raw() as client:
             return float(await client.pttl(names_in_redis.generation(self.namespace, tag))) / 1000
 
+    async def generation(self, cache: Cache, tag: str) -> bytes:
+        """What the store holds for a tag."""
+        (held,) = await self.store(cache).generations(self.namespace, (tag,), 600.0)
+        return bytes(held)
+
+    async def put_generation(self, cache: Cache, tag: str, record: bytes) -> None:
+        """As somebody with a login does it, in whatever store that is."""
+        store = self.store(cache)
+        store = store.far if isinstance(store, Tiers) else store
+        if isinstance(store, MemoryStore):
+            store._generations[self.namespace, tag] = record
+        elif isinstance(store, DiskStore):
+            file = sqlite3.connect(str(self.where).removeprefix("disk://"))
+            await store.ping()  # which opens it
+            how = "INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?)"
+            ends = store.disk._opened.ledger.now() + 600.0
+            file.execute(how, (space_of(self.namespace), space_of(tag), record, ends))
+            file.commit()
+            file.close()
+        else:
+            async with self.raw() as client:
+                name = names_in_redis.generation(self.namespace, tag)
+                assert await client.set(name, record, ex=600)
+
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[Any]:
         """A client of the Redis that is asked in the end, whatever lies before it."""

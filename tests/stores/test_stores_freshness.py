@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from place_support import FleetCodec, Place, says, stored, until, until_says
 
-from samecall import Policy, RemoteCallError
+from samecall import Policy, RemoteCallError, WaitTimeout
 from samecall.testing import GatedProvider, ManualClock
 
 
@@ -58,6 +58,35 @@ async def test_instead_of_an_error_the_stale_answer(place: Place) -> None:
     for cache in (one, other, one, other):
         assert await cache.get_or_call("k", provider, codec=FleetCodec()) == "old"
     assert provider.calls == 1
+
+
+async def test_the_end_of_a_wait(place: Place) -> None:
+    """Of another process: the stale answer, else an own call if allowed, or an error."""
+    waits = Policy(ttl=1_000, stale_if_error=2_000, wait=0.02)
+    one, other, strange = place.cache(), place.cache(waits), place.cache(waits)
+    provider, own = GatedProvider[Any](), GatedProvider[Any]()
+    leading = asyncio.ensure_future(one.get_or_call("k", provider, policy=waits))
+    await provider.until_waiting(1)
+    with pytest.raises(WaitTimeout):
+        await other.get_or_call("k", own)
+    own.answer("own")
+    assert await other.get_or_call("k", own, policy=waits.replace(on_timeout="call")) == "own"
+    assert (provider.calls, own.calls) == (1, 1)
+    provider.answer("old")
+    assert await leading == "old"
+    await stored(one)
+    await place.age(one, 2_500)
+    provider.close()
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    for cache, how in ((other, "raise"), (strange, "call")):
+        again = waits.replace(on_timeout=how)
+        assert await cache.get_or_call("k", own, policy=again) == "old"
+    assert own.calls == 1
+    provider.answer("new")
+    assert await leading == "new"
+    await stored(one, 2)
+    assert await other.get_or_call("k", own) == "new"
 
 
 @pytest.mark.parametrize("seconds", [300, 900])

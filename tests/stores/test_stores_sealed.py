@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,14 +12,10 @@ import pytest
 from place_support import FleetCodec, Place, says, stored, until
 
 from samecall import Cache, Key, Policy, RemoteCallError, Seal
-from samecall._disk import DiskStore
 from samecall._entry import Entry, Kind, Payload, decode_entry, encode_entry, new_stamp
 from samecall._key import key_from
-from samecall._memory import MemoryStore
 from samecall._ports import ErrorRecord, Failed, Lead, Wait
-from samecall._redis import names as names_in_redis
 from samecall._stream.frames import Frame, Frames
-from samecall._tiers import Tiers
 from samecall.testing import GatedProvider
 
 SEAL = Seal({"old": b"o" * 32, "now": b"n" * 32}, "now")
@@ -227,29 +222,12 @@ async def test_what_was_forgotten_is_not_believed_again_by_who_knew(place: Place
     await cache.get_or_call("k", says("old"), tags=("t",))
     await stored(cache)
     before = await place.values(cache)
-    (generation,) = await place.store(cache).generations(place.namespace, ("t",), 600.0)
+    generation = await place.generation(cache, "t")
     await cache.forget_tag("t")
     assert await cache.get_or_call("k", says("new"), tags=("t",)) == "new"
     await stored(cache, 2)
-    await put_back(place, cache, generation)
+    await place.put_generation(cache, "t", generation)
     await place.store(cache).set(key_of(place), before[key_of(place).digest], 600.0)
     assert await cache.peek("k") is None
     late = sealed(place)  # and by then for nobody else either
     assert await late.get_or_call("k", says("newest"), tags=("t",)) == "newest"
-
-
-async def put_back(place: Place, cache: Cache, generation: bytes) -> None:
-    """As somebody with a login does it, in whatever store that is."""
-    store = place.store(cache)
-    store = store.far if isinstance(store, Tiers) else store
-    if isinstance(store, MemoryStore):
-        store._generations[place.namespace, "t"] = generation
-    elif isinstance(store, DiskStore):
-        file = sqlite3.connect(str(place.where).removeprefix("disk://"))
-        file.execute("UPDATE generations SET value = ? WHERE tag = ?", (generation, b"t"))
-        file.commit()
-        file.close()
-    else:
-        async with place.raw() as client:
-            name = names_in_redis.generation(place.namespace, "t")
-            assert await client.set(name, generation, ex=600)

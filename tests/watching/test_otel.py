@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from time import time_ns
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from watch_support import Priced
 
 from samecall import Cache
+from samecall._entry import Key
+from samecall._events import CallAnswered
 from samecall._memory import MemoryStore
 from samecall.otel import OpenTelemetryObserver
 from samecall.testing import GatedProvider
@@ -35,7 +39,7 @@ class Told:
             tracer_provider=self.tracing, meter_provider=self.metering, **more
         )
 
-    def spans(self, name: str) -> list[ReadableSpan]:
+    def spans(self, name: str) -> list[Any]:
         return [span for span in self.exporter.get_finished_spans() if span.name == name]
 
     def metric(self, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
@@ -176,6 +180,53 @@ async def test_the_metrics(told: Told) -> None:
     assert told.metric("samecall.breaker.open")[frozenset()].value == 0
 
 
+def answered(how: str, **more: Any) -> CallAnswered:
+    return CallAnswered(Key(b"k" * 32), how, 0.5, **more)
+
+
+async def test_of_free_answers_a_hundred_a_second_are_timed(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are counted, with their time; what was paid for, or failed, is timed whatever comes."""
+    now = 7.0
+    monkeypatch.setattr(
+        "samecall.otel.time", SimpleNamespace(monotonic=lambda: now, time_ns=time_ns)
+    )
+    for _ in range(2):
+        for _ in range(150):
+            told.observer.on_event(answered("l2"))
+        now += 1
+    for _ in range(150):
+        told.observer.on_event(answered("led"))
+    for _ in range(150):
+        told.observer.on_event(answered("l2", error="ValidationError"))
+    counts = {
+        point.attributes.get("error.type", point.attributes["samecall.how"]): point.count
+        for point in told.metric("samecall.call.duration").values()
+    }
+    assert counts == {"l2": 200, "led": 150, "ValidationError": 150}
+    free = frozenset({"samecall.how": "l2"}.items())
+    assert told.metric("samecall.calls")[free].value == 300
+    assert told.metric("samecall.calls.time")[free].value == 150.0
+
+
+@pytest.mark.parametrize(("callers", "spans"), [(True, 2), (False, 0)])
+async def test_callers_are_spans_unless_they_are_many(*, callers: bool, spans: int) -> None:
+    told = Told(callers=callers)
+
+    async def call() -> str:
+        await asyncio.sleep(0)
+        return "yes"
+
+    async with Cache(observers=[told.observer]) as cache:
+        asking = (cache.get_or_call("k", call, codec=Priced()) for _ in range(2))
+        assert await asyncio.gather(*asking) == ["yes", "yes"]
+    assert len(told.spans("samecall led") + told.spans("samecall coalesced_local")) == spans
+    assert len(told.spans("chat gpt-4o-mini")) == 1
+    calls = told.metric("samecall.calls")
+    assert {dict(labels)["samecall.how"] for labels in calls} == {"led", "coalesced_local"}
+
+
 @pytest.mark.parametrize(("hits", "spans"), [(False, 0), (True, 2)])
 async def test_hits_are_spans_only_when_asked_for(*, hits: bool, spans: int) -> None:
     told = Told(hits=hits)
@@ -223,9 +274,6 @@ async def test_a_trace_that_is_not_sampled_is_linked_all_the_same() -> None:
 
 @pytest.mark.parametrize("trace_bytes", [b"", b"short", b"\0" * 25, b"x" * 32])
 async def test_a_trace_of_somebody_else_is_no_link(told: Told, trace_bytes: bytes) -> None:
-    from samecall._entry import Key
-    from samecall._events import CallAnswered
-
     told.observer.on_event(
         CallAnswered(Key(b"k" * 32), "coalesced_remote", 0.1, None, None, b"", trace_bytes)
     )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from samecall._entry import Entry, Key, Kind, Payload, seal
 from samecall._key import digest_of
 from samecall._memory import MemoryStore
-from samecall._ports import EPOCH_NONE
+from samecall._ports import EPOCH_NONE, Offer
 
 __all__ = ["LIFE", "Recorder"]
 
@@ -40,7 +40,7 @@ class Recorder(MemoryStore):
         self.keep(key, entry, len(data), now + LIFE)
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """See `_ports.Store`; the same in every process, until something is forgotten."""
         return self._generations_of(namespace, tags)

@@ -22,6 +22,7 @@ from samecall._ports import (
     Found,
     Hit,
     Lead,
+    Offer,
     Wait,
 )
 from samecall._stamps import stamp_of
@@ -169,22 +170,26 @@ class Ledger(Reels):
         return few
 
     def known_generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer]
     ) -> tuple[bytes, ...] | None:
-        """The generations of tags; None if one is missing, or ends too soon."""
+        """The generations of tags; None if one is missing, to be another, or ends too soon."""
         space, until = space_of(namespace), self.now() + ttl
         found = [self.generation((space, space_of(tag)), until) for tag in tags]
-        known = tuple(one for one in found if one is not None)
+        pairs = zip(found, offers, strict=True)
+        known = tuple(one for one, offer in pairs if one is not None and one != offer.instead)
         return known if len(known) == len(tags) else None
 
-    def generations(self, namespace: str, tags: Sequence[str], ttl: float) -> tuple[bytes, ...]:
+    def generations(
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer]
+    ) -> tuple[bytes, ...]:
         """See `_ports.Store`."""
         space, now = space_of(namespace), self.now()
-        for tag in tags:
-            if self.generation((space, space_of(tag)), now + ttl) is None:
+        for tag, offer in zip(tags, offers, strict=True):
+            found = self.generation((space, space_of(tag)), now + ttl)
+            if found is None or found == offer.instead:
                 # for twice as long as was asked, so that most times reading is enough
-                self.prolong((space, space_of(tag)), now, now + 2 * ttl)
-        return self.known_generations(namespace, tags, ttl) or ()
+                self.prolong((space, space_of(tag)), offer, now, now + 2 * ttl)
+        return self.known_generations(namespace, tags, ttl, offers) or ()
 
     def renew_generation(self, namespace: str, tag: str) -> None:
         """See `_ports.Store`."""

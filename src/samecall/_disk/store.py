@@ -14,7 +14,7 @@ from samecall._disk.place import Place, place_of
 from samecall._disk.recordings import DiskRecordings
 from samecall._disk.worker import Disk
 from samecall._entry import Key
-from samecall._ports import EPOCH_NONE, Acquired, Bell, Found
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, Offer
 
 __all__ = ["DiskStore", "open_disk"]
 
@@ -99,12 +99,13 @@ class DiskStore(DiskBoard, DiskRecordings):
         await self.disk.ask(lambda ledger: ledger.forget(key, tombstone))
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """See `_ports.Store`."""
+        made = offers or [Offer(os.urandom(16)) for _ in tags]
         return await self.disk.ask(
-            lambda ledger: ledger.generations(namespace, tags, ttl),
-            lambda ledger: ledger.known_generations(namespace, tags, ttl),
+            lambda ledger: ledger.generations(namespace, tags, ttl, made),
+            lambda ledger: ledger.known_generations(namespace, tags, ttl, made),
         )
 
     async def renew_generation(self, namespace: str, tag: str) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 
 from samecall._entry import Key
 from samecall._news import RIDES
-from samecall._ports import EPOCH_NONE, Found
+from samecall._ports import EPOCH_NONE, Found, Offer
 
 __all__ = ["ERROR", "VALUE", "Names", "Tables", "names_of", "space_of"]
 
@@ -100,13 +100,13 @@ class Tables:
         ).fetchone()
         return None if row is None else bytes(row[0])
 
-    def prolong(self, names: Names, now: float, ends: float) -> None:
+    def prolong(self, names: Names, offer: Offer, now: float, ends: float) -> None:
         """See to it that a tag has a generation until `ends`."""
         self.connection.execute(
             "INSERT INTO generations VALUES (?, ?, ?, ?) ON CONFLICT (space, tag) DO UPDATE SET"
-            " value = CASE WHEN ends > ? THEN value ELSE excluded.value END,"
+            " value = CASE WHEN ends > ? AND value != ? THEN value ELSE excluded.value END,"
             " ends = max(ends, excluded.ends)",
-            (*names, os.urandom(16), ends, now),
+            (*names, offer.fresh, ends, now, offer.instead),
         )
 
     def drop_generation(self, names: Names) -> None:

@@ -7,6 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from samecall._ports import Offer
+
 __all__ = ["Tagged"]
 
 
@@ -19,21 +21,24 @@ class Tagged:
         self._generations_lock = threading.Lock()
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """The generation of each tag, for as long as it is among the last used ones."""
+        names = [(namespace, tag) for tag in tags]
         with self._generations_lock:
-            return tuple(self._generation((namespace, tag)) for tag in tags)
+            if not offers:
+                return tuple(self._generation(name, Offer(os.urandom(16))) for name in names)
+            return tuple(map(self._generation, names, offers))
 
     async def renew_generation(self, namespace: str, tag: str) -> None:
         """Whoever asks next begins a new one."""
         with self._generations_lock:
             self._generations.pop((namespace, tag), None)
 
-    def _generation(self, name: tuple[str, str]) -> bytes:
+    def _generation(self, name: tuple[str, str], offer: Offer) -> bytes:
         known = self._generations
-        if name not in known:
-            known[name] = os.urandom(16)
+        if known.get(name, offer.instead) == offer.instead:
+            known[name] = offer.fresh
             if len(known) > self._generations_most:
                 known.popitem(last=False)
         known.move_to_end(name)

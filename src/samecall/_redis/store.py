@@ -12,7 +12,7 @@ from typing import Any
 from samecall._changes import Heard
 from samecall._entry import STAMP_END, STAMP_START, Key
 from samecall._news import RIDES
-from samecall._ports import EPOCH_NONE, Acquired, Bell, Found
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
@@ -83,13 +83,15 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         self._put(job)
 
     def telling(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]]:
         """See `_prompt.Prompt`."""
-        ask, script = self._reads.ask, scripts.GENERATIONS
+        ask = partial(self._reads.ask, scripts.GENERATIONS, read=generation)
+        named = [names.generation(namespace, tag) for tag in tags]
+        made = offers or [Offer(names.new_generation(name)) for name in named]
         return [
-            ask(script, (name,), (names.new_generation(name), _ms(ttl)), read=generation)
-            for name in map(partial(names.generation, namespace), tags)
+            ask((name,), (one.fresh, _ms(ttl), one.instead))
+            for name, one in zip(named, made, strict=True)
         ]
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
@@ -198,10 +200,10 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         flag(await self._settle(scripts.FORGET, keys, args))
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
         """See `_ports.Store`."""
-        return tuple(await asyncio.gather(*self.telling(namespace, tags, ttl)))
+        return tuple(await asyncio.gather(*self.telling(namespace, tags, ttl, offers)))
 
     async def renew_generation(self, namespace: str, tag: str) -> None:
         """See `_ports.Store`: what is not there is a new one."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from samecall._entry import Key
 from samecall._errors import Undecodable
 from samecall._events import EntryUndecodable, Event
-from samecall._seal import Seal
+from samecall._policy import Policy
+from samecall._seal import CLOCKS, Seal
 from samecall._stream.archive import Archive
 from samecall._stream.frames import Frame, Frames
 from samecall._stream.tape import End, Tape
@@ -29,7 +30,7 @@ class Follower:
         archive: Archive,
         key: Key,
         token: bytes,
-        timeout: float,
+        policy: Policy,
         emit: Callable[[Event], None],
         seals: Seal | None = None,
     ) -> None:
@@ -38,8 +39,9 @@ class Follower:
         self.task: asyncio.Task[None] | None = None
         self._archive = archive
         self._key = key
-        self._frames = Frames(key, token, seals)
-        self._timeout = timeout
+        # older than a call may last, it is none that runs: somebody has put it back
+        self._frames = Frames(key, token, seals, policy.deadline + CLOCKS)
+        self._timeout = policy.op_timeout
         self._emit = emit
         self._number = 0  # of the last frame that is on the tape
         self._reading = asyncio.Lock()

@@ -11,6 +11,8 @@ entries are sealed, frames are: bound to key, namespace and generation, their nu
 
 from __future__ import annotations
 
+import math
+import time
 from hashlib import blake2b
 
 import msgspec
@@ -30,7 +32,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True):
     """Some chunks of a stream in a row; `first` is the index of the first one.
 
     times: milliseconds since the call began. tags, generations: in the first one, those of the
-    call, as an entry bears them.
+    call, as an entry bears them. made: when it was sealed, in seconds since 1970.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True):
     error: bytes = b""
     tags: tuple[str, ...] = ()
     generations: tuple[bytes, ...] = ()
+    made: float = 0.0
 
     @property
     def ending(self) -> End | None:
@@ -53,11 +56,17 @@ _decoder = msgspec.msgpack.Decoder(Frame)
 
 
 class Frames:
-    """The frames of one generation; the one place where chunks become bytes of the store."""
+    """The frames of one generation; the one place where chunks become bytes of the store.
 
-    __slots__ = ("_bound", "_place", "_seals")
+    oldest: seconds after which a sealed one is refused.
+    """
 
-    def __init__(self, key: Key, token: bytes, seals: Seal | None = None) -> None:
+    __slots__ = ("_bound", "_oldest", "_place", "_seals")
+
+    def __init__(
+        self, key: Key, token: bytes, seals: Seal | None = None, oldest: float = math.inf
+    ) -> None:
+        self._oldest = oldest
         self._bound = blake2b(key.digest + token, digest_size=8)
         self._seals = seals
         space = key.namespace.encode("utf-8", "surrogatepass")
@@ -65,9 +74,11 @@ class Frames:
 
     def pack(self, frame: Frame) -> bytes:
         """The bytes of a frame."""
-        body = _encoder.encode(frame)
-        if self._seals is not None:
-            body = self._seals.close(body, self._place)
+        if self._seals is None:
+            body = _encoder.encode(frame)
+        else:
+            dated = msgspec.structs.replace(frame, made=time.time())
+            body = self._seals.close(_encoder.encode(dated), self._place)
         return _MAGIC + self._checksum(body) + body
 
     def read(self, data: bytes) -> Frame:
@@ -84,6 +95,8 @@ class Frames:
             _ = frame.ending
         except (msgspec.MsgspecError, ValueError) as error:
             raise Undecodable(f"the frame is of another schema: {type(error).__name__}") from None
+        if self._seals is not None and time.time() - frame.made > self._oldest:
+            raise Undecodable("the frame is of a stream that has long ended")
         if len(frame.times) != len(frame.chunks):
             raise Undecodable("a frame has one time for each chunk")
         return frame

@@ -12,6 +12,7 @@ from typing import TypeVar
 from samecall._entry import Key
 from samecall._events import Event
 from samecall._failopen import FailOpenStore
+from samecall._policy import Policy
 from samecall._seal import Seal
 from samecall._stream.archive import Archive
 from samecall._stream.follower import Follower
@@ -104,7 +105,7 @@ class Studio:
 
     # --- who follows -----------------------------------------------------------------------------
 
-    def tune(self, key: Key, token: bytes, timeout: float, *, elsewhere: bool) -> Tape | None:
+    def tune(self, key: Key, token: bytes, policy: Policy, *, elsewhere: bool) -> Tape | None:
         """The tape of a generation, until `leave`; None: nobody records it."""
         tape = self._own.get(token)
         if tape is not None and tape.buried and elsewhere:
@@ -114,7 +115,7 @@ class Studio:
         follower = self._followed.get(token)
         if follower is None:
             follower = self._followed[token] = Follower(
-                self.archive, key, token, timeout, self._emit, self._seals
+                self.archive, key, token, policy, self._emit, self._seals
             )
             follower.task = asyncio.get_running_loop().create_task(follower.run())
         follower.users += 1

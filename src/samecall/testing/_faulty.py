@@ -12,7 +12,7 @@ from typing import Literal, TypeVar, cast
 
 from samecall._entry import Key
 from samecall._errors import StoreError
-from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, LeaseStore
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, LeaseStore, Offer
 from samecall._recordings import Recorded, RecordingStore
 
 __all__ = ["FaultyStore", "Operation"]
@@ -138,10 +138,10 @@ class FaultyStore:
         return await self.through("forget", lambda: self.store.forget(key, tombstone))
 
     async def generations(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> tuple[bytes, ...]:
-        read = self.store.generations
-        return await self.through("generations", lambda: read(namespace, tags, ttl))
+        read, more = self.store.generations, (offers,) if offers else ()
+        return await self.through("generations", lambda: read(namespace, tags, ttl, *more))
 
     async def renew_generation(self, namespace: str, tag: str) -> None:
         renew = self.store.renew_generation

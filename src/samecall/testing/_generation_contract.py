@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from samecall._ports import Offer
+
 __all__ = ["GenerationContract"]
 
 
@@ -30,6 +32,18 @@ class GenerationContract:
             (await store.generations(space, ("other",), 60.0))[0],
             one,
         )
+
+    async def test_what_is_offered(self, store: Any) -> None:
+        """A tag begins with it; what is there stays, unless the offer stands instead of that."""
+        space, tags = _name(), ("", "tag")
+        one, two, three = (b"\xa5g\x01" + os.urandom(54) for _ in range(3))  # as sealed ones begin
+        assert await store.generations(space, tags, 60.0, (Offer(one), Offer(two))) == (one, two)
+        assert await store.generations(space, tags, 60.0) == (one, two)
+        offers = (Offer(three, instead=two), Offer(three, instead=two))
+        assert await store.generations(space, tags, 60.0, offers) == (one, three)
+        assert await store.generations(space, tags, 60.0, offers) == (one, three)
+        await store.renew_generation(space, "tag")
+        assert await store.generations(space, ("tag",), 60.0, offers[:1]) == (three,)
 
     async def test_no_names_are_no_generations(self, store: Any) -> None:
         """To ask for nothing is no error."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Self, TypeVar
 
 from samecall._entry import Key
-from samecall._ports import LeaseStore
+from samecall._ports import LeaseStore, Offer
 from samecall._prompt import Ending, Reply, Told
 
 __all__ = ["PromptStore"]
@@ -42,14 +42,18 @@ class PromptStore:
         return _future(self._store.commit(key, token, seen, data, ttl, epoch))
 
     def telling(
-        self, namespace: str, tags: Sequence[str], ttl: float
+        self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]]:
         """See `_prompt.Prompt`."""
-        return [_future(_one(self._store, namespace, tag, ttl)) for tag in tags]
+        asked = [(namespace, (tag,), ttl) for tag in tags]
+        if not offers:
+            return [_future(_one(self._store.generations(*each))) for each in asked]
+        pairs = zip(asked, offers, strict=True)
+        return [_future(_one(self._store.generations(*each, (offer,)))) for each, offer in pairs]
 
 
-async def _one(store: LeaseStore, namespace: str, tag: str, ttl: float) -> bytes:
-    (generation,) = await store.generations(namespace, (tag,), ttl)
+async def _one(asked: Awaitable[tuple[bytes, ...]]) -> bytes:
+    (generation,) = await asked
     return generation
 
 

@@ -2,19 +2,23 @@
 -- soon is written to, because a write calls back the copies that processes keep.
 -- What stands there and is none of this name's has another take its place.
 -- KEYS  per name: generation
--- ARGV  nonce, then per name: 12 random bytes and 4 that are the name's own, ttl (ms)
+-- ARGV  nonce, then per name: what it begins with, ttl (ms), and instead of what else ("": nothing)
 -- reply {nonce, one of these per name}: generation, {generation} (in place of what was none)
 local reply = {ARGV[1]}
 for i = 1, #KEYS do
-  local name, ttl = KEYS[i], tonumber(ARGV[2 * i + 1])
+  local name, fresh, ttl, instead = KEYS[i], ARGV[3 * i - 1], tonumber(ARGV[3 * i]), ARGV[3 * i + 1]
   local found = redis.call('MGET', name)[1]
-  local made = ARGV[2 * i]
-  if found and (#found ~= #made or string.sub(found, 13) ~= string.sub(made, 13)) then
+  -- one that is not sealed has 16 bytes, and the last 4 are its name's own; one that is, begins so
+  local open = found and #fresh == 16 and string.sub(found, 1, 3) ~= '\165g\1'
+  if open and (#found ~= 16 or string.sub(found, 13) ~= string.sub(fresh, 13)) then
     found = false
   end
   if not found then
-    found = redis.pcall('EXISTS', name) == 1 and {made} or made
-    redis.call('SET', name, made, 'PX', 2 * ttl)
+    found = redis.pcall('EXISTS', name) == 1 and {fresh} or fresh
+    redis.call('SET', name, fresh, 'PX', 2 * ttl)
+  elseif found == instead then
+    found = fresh
+    redis.call('SET', name, found, 'KEEPTTL')
   elseif redis.call('PTTL', name) < ttl then
     redis.call('PEXPIRE', name, 2 * ttl)
   end

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from samecall._envelopes import Envelopes
+from samecall._lineage import Floors, Lineage
 from samecall.cli._options import Namespace, Seals, Url, namespace_of, note, run, seal_of, store_at
 from samecall.cli._trouble import ExitCode, say, to_json
 
@@ -79,7 +80,7 @@ async def _list(
                 if names not in told:
                     if len(told) >= _TOLD:  # a tag for each user is one for each entry
                         told.clear()
-                    told[names] = await store.generations(namespace, names, _ASKED_FOR)
+                    told[names] = await _told(store, namespace, names, envelopes)
                 line = msgspec.structs.replace(line, forgotten=told[names] != entry.generations)
             if json:
                 say(to_json(line))
@@ -91,6 +92,18 @@ async def _list(
             if shown == limit:
                 break
     return shown
+
+
+async def _told(
+    store: Any, namespace: str, names: tuple[str, ...], envelopes: Envelopes
+) -> tuple[bytes, ...]:
+    """The generations of now; what cannot be believed is none."""
+    if envelopes.seals is None:
+        return cast("tuple[bytes, ...]", await store.generations(namespace, names, _ASKED_FOR))
+    lineage = Lineage(envelopes.seals)
+    offers = lineage.offers(namespace, names, Floors())
+    held = await store.generations(namespace, names, _ASKED_FOR, offers)
+    return lineage.read(namespace, names, held) or ()
 
 
 def _text(line: Any) -> str:

@@ -80,7 +80,8 @@ def _summary(fleet: Fleet, where: str, rates: Mapping[str, float]) -> Renderable
     )
     faults = count.get("store_faults", 0)
     more = f", {faults:,} store faults" if faults else ""
-    title = Text(f"{where}: {len(fleet.workers):,} workers{more}", style="bold")
+    workers = f"{len(fleet.workers):,} worker{'' if len(fleet.workers) == 1 else 's'}"
+    title = Text(f"{where}: {workers}{more}", style="bold")
     return Group(title, grid)
 
 
@@ -160,4 +161,6 @@ def usd(value: float | None) -> str:
     """Money for people."""
     if value is None:
         return "$ ?"
+    if 0 < value < 0.0001:
+        return "<$0.0001"
     return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
