@@ -1,4 +1,4 @@
-"""The command line on servers that do half of their work: a cluster with a hole, one without memory."""
+"""The command line on servers that do half of their work: with a slot missing, without memory."""
 
 import json
 
