@@ -41,7 +41,7 @@ REASONS = {
     "callers hold. Five times the best peer would leave as long for a hit as its parser takes.",
     "faster than the best peer": "the peers are given a ready key and keep a plain dict.",
     "commands of a wait": "a look every 2 s and the first two, SUBSCRIBE, two reads of the "
-    "generation; and three PINGs of the line that listens, one for the process, not for the wait.",
+    "generation, UNSUBSCRIBE of the wait before; a PING of the line that listens, if it was quiet.",
     "a leader's way": "one round trip, and around it the Python of a flight, its lease and the "
     "call's own task, which counts where a round trip takes a tenth of a millisecond.",
     "a copy in another L1": "see wake.",

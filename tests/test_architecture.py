@@ -44,7 +44,7 @@ FLOORS: list[set[str]] = [
     {"_key", "_ports"},
     {"_lineage", "_recordings", "_stamps"},
     {"_copies"},
-    {"_copy"},
+    {"_arrivals", "_copy"},
     # 2: the rooms; a lease is claimed through the store that fails open
     {"_bells", "_clone", "_hearing", "_prompt", "_waiting", "_watching"},
     {"_airborne", "_vigil"},

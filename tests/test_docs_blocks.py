@@ -113,7 +113,7 @@ PROGRAMS: dict[str, Any] = {
     "uvicorn": try_uvicorn,
 }
 # of a shell, or of others
-GIVEN = {".", "cat", "export", "jq", "kubectl", "pre-commit", "pytest"}
+GIVEN = {".", "cat", "export", "gzip", "jq", "kubectl", "pre-commit", "pytest"}
 
 
 @pytest.fixture(autouse=True)

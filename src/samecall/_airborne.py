@@ -131,6 +131,20 @@ class Flight(Generic[OutcomeT]):
             wake(waiter)
         self._tell_watchers()
 
+    def seat(self) -> asyncio.Future[None]:
+        """Done once there is an outcome; never in this turn of the loop."""
+        loop = asyncio.get_running_loop()
+        seat = loop.create_future()
+        if self.outcome is None:
+            self._waiters[seat] = None
+        else:  # a caller in a loop of hits must not starve the commit
+            loop.call_soon(wake, seat)
+        return seat
+
+    def rise(self, seat: asyncio.Future[None]) -> None:
+        """Nobody awaits this any more."""
+        self._waiters.pop(seat, None)
+
     def _tell_watchers(self) -> None:
         if self._generation is not None:
             self._generation.watchers.wake()

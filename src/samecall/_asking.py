@@ -26,6 +26,17 @@ async def ask(room: Room, request: Request, mode: Mode) -> Outcome:
         return Found(entry, "l2")
     if request.seen == SEEN_ANY:  # what came before a refresh was asked for is no answer to it
         await room.flights.settled(request.key)
+    elif request.policy.wait is None:  # as `board`, in this frame: each one costs a hit
+        flight, owner = room.join(request)
+        seat = room.flights.seat(flight)
+        try:
+            await seat
+        finally:
+            room.flights.rise(flight, seat)
+        if not owner:
+            room.spare(flight, request)
+        if flight.outcome is not None:
+            return flight.outcome
     outcome = await room.board(request)
     if outcome is None:
         if request.policy.on_timeout == "call" and request.spare is None:

@@ -54,6 +54,7 @@ MAGIC = b"\xa5s\x01"
 STAMP_START, STAMP_END = 3, 19
 _FINGERPRINT_END = 51
 _FORMS = 8
+_ENDLESS = math.inf
 _DRAWN = 256
 HEADER = 59
 
@@ -210,8 +211,8 @@ def encode_entry(key: Key, entry: Entry) -> bytes:
     return head + _checksum(head, body) + body
 
 
-def _sound(*numbers: float) -> bool:
-    return all(math.isfinite(number) and number >= 0 for number in numbers)
+def _sound(one: float, two: float, three: float) -> bool:
+    return 0 <= one < _ENDLESS and 0 <= two < _ENDLESS and 0 <= three < _ENDLESS  # no NaN is
 
 
 def body_of(entry: Entry) -> bytes:

@@ -14,7 +14,7 @@ from samecall._entry import Key
 from samecall._errors import StoreError
 from samecall._hearing import BoundBell, DeafBell, Hearing, subscribe
 from samecall._ports import Acquired, Bell, Event, Found, LeaseStore, Offer
-from samecall._prompt import Prompt, Reply
+from samecall._prompt import Prompt, Reply, Told
 from samecall._prompting import Prompting, Question
 from samecall._waiting import patience, swallow
 
@@ -49,6 +49,7 @@ class FailOpenStore(Prompting):
         self.store = store
         self._borrowed = borrowed  # its owner closes it
         self._hearing = Hearing()
+        self._hears = self._heard_of
         self._debts = Debts(self._owed, self._start, lambda: self.state is Breaker.CLOSED)
 
     # --- on a call's way -------------------------------------------------------------------------
@@ -68,37 +69,37 @@ class FailOpenStore(Prompting):
         self._debts.sent(token)
         if self.prompt is not None:
             asked: asyncio.Future[Acquired] = asyncio.get_running_loop().create_future()
-            self._send(self.prompt, asked, key, token, seen, lease)
+            told = partial(self._hears, key, token)
+            self._send(self.prompt, asked, key, token, seen, lease, told)
             return await self._one("acquire", asked, timeout)
         task = self._start(self.store.acquire(key, token, seen, lease))
         self._debts.watch(key, token, task)
         return await self._finish("acquire", task, timeout)
 
-    def acquiring(
+    def acquiring(self, question: Question, seen: bytes, lease: float, timeout: float) -> bool:
+        """As `acquire`, without a task: `question` is told, also what `acquire` would raise.
+
+        False: this store is to be asked by `acquire`.
+        """
+        prompt, token = self.prompt, question.token
+        if prompt is None or self.state is Breaker.OPEN:
+            return False
+        question.sent(self, self._hears, timeout)
+        self._debts.sent(token)
+        self._send(prompt, question, question.key, token, seen, lease, question)
+        self._vigil(timeout).add(question)
+        return True
+
+    def _send(
         self,
+        prompt: Prompt,
+        reply: Reply,
         key: Key,
         token: bytes,
         seen: bytes,
         lease: float,
-        timeout: float,
-        hear: Callable[[Acquired | Exception | None], None],
-    ) -> Question | None:
-        """As `acquire`, without a task; `hear` is told once, also what `acquire` would raise.
-
-        None: this store is to be asked by `acquire`.
-        """
-        if self.state is Breaker.OPEN or self.prompt is None:
-            return None
-        question = Question(self, "acquire", timeout, hear)
-        self._debts.sent(token)
-        self._send(self.prompt, question, key, token, seen, lease)
-        self._vigil(timeout).add(question)
-        return question
-
-    def _send(
-        self, prompt: Prompt, reply: Reply, key: Key, token: bytes, seen: bytes, lease: float
+        told: Told,
     ) -> None:
-        told = partial(self._heard_of, key, token)
         try:
             prompt.acquire_into(reply, key, token, seen, lease, told)
         except StoreError as error:  # closed

@@ -121,10 +121,11 @@ class Flights(Generic[OutcomeT]):
 
     def ground(self, flight: Flight[OutcomeT], error: BaseException | None = None) -> None:
         """The end of a flight, landed or not."""
-        self.remove(flight)
         with self._lock:
+            self._drop(flight)
             self._open.discard(flight)
-        flight.land(self._ended(error))
+        if flight.outcome is None:
+            flight.land(self._ended(error))
         flight.context = flight.asked = None
 
     def _end(self, flight: Flight[OutcomeT], task: asyncio.Task[None]) -> None:
@@ -134,11 +135,27 @@ class Flights(Generic[OutcomeT]):
     def remove(self, flight: Flight[OutcomeT]) -> None:
         """Nobody joins this flight any more."""
         with self._lock:
-            # only what is still ours: the slot may hold a newer flight
-            if self._table.get(flight.slot) is flight:
-                del self._table[flight.slot]
-            if self._leading.get(flight.key) is flight:
-                del self._leading[flight.key]
+            self._drop(flight)
+
+    def _drop(self, flight: Flight[OutcomeT]) -> None:
+        # only what is still ours: the slot may hold a newer flight
+        if self._table.get(flight.slot) is flight:
+            del self._table[flight.slot]
+        if self._leading.get(flight.key) is flight:
+            del self._leading[flight.key]
+
+    def seat(self, flight: Flight[OutcomeT]) -> asyncio.Future[None]:
+        """Be one of the callers of `flight`; done when it has landed. To be given back by `rise`.
+
+        As `wait` without a timeout, for a caller that awaits it in its own frame.
+        """
+        self.enter(flight)
+        return flight.seat()
+
+    def rise(self, flight: Flight[OutcomeT], seat: asyncio.Future[None]) -> None:
+        """Be a caller no more."""
+        flight.rise(seat)
+        self.leave(flight)
 
     async def wait(
         self, flight: Flight[OutcomeT], timeout: float | None, *, owner: bool = False

@@ -12,8 +12,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from samecall._arrivals import UNTAGGED, Arrivals, Begun
 from samecall._copies import Copies
 from samecall._entry import Key
 from samecall._errors import StoreError
@@ -22,7 +23,7 @@ from samecall._lineage import Lineage
 from samecall._policy import Policy
 from samecall._ports import Clock, Offer
 
-__all__ = ["Copies", "Generations"]
+__all__ = ["UNTAGGED", "Copies", "Generations"]
 
 _MOST = 10_000
 _TOLD = 60.0  # seconds for which one is believed at most, even if its end would be told
@@ -33,18 +34,6 @@ _RECENT, _ROUNDS = 1.0, 3
 _SPARE = 1.25  # times an entry's life, so that the next ones need not ask again
 _NOBODY = Policy()
 _Names = tuple[str, ...]
-
-
-class _Begun(NamedTuple):
-    """A question to the store; what was known, and when it was asked."""
-
-    era: int
-    changes: int
-    asked: float
-    trusted: float
-    ttl: float
-    offers: Sequence[Offer]
-    coming: Sequence[asyncio.Future[bytes]] | None
 
 
 class _Made(Protocol):
@@ -71,15 +60,19 @@ class Generations:
     _asking: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
         default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
     )
+    _arrivals: Arrivals = field(init=False)
     _ending: dict[tuple[str, str], asyncio.Future[None]] = field(
         default_factory=dict[tuple[str, str], asyncio.Future[None]]
     )
     _rests: dict[tuple[str, _Names], float] = field(default_factory=dict[tuple[str, _Names], float])
 
+    def __post_init__(self) -> None:
+        self._arrivals = Arrivals(self.copies)
+
     def ahead(self, namespace: str, tags: _Names, policy: Policy) -> None:
         """Have them asked for in the same batch as what is asked in this turn of the loop."""
-        names = ("", *tags)
-        if self.copies.of(namespace, names) is None:
+        names = ("", *tags) if tags else UNTAGGED
+        if (namespace, names) not in self._asking and self.copies.of(namespace, names) is None:
             _ = self._ask(namespace, names, policy)
 
     def coming(
@@ -88,6 +81,10 @@ class Generations:
         """What is being asked for and worth waiting for. `names`: "", then the tags."""
         asked = self._asking.get((namespace, names))
         return None if asked is None or self._resting(namespace, names) else asked
+
+    def at_hand(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
+        """What `coming` will say, as soon as the store has said so; None: wait for that."""
+        return None if self.lineage is not None else self._arrivals.at_hand(namespace, names)
 
     async def now(self, namespace: str, tags: _Names, policy: Policy | None) -> tuple[bytes, ...]:
         """The generations for what is called from now on; () where nobody knows them.
@@ -155,7 +152,9 @@ class Generations:
         task = self._asking.get(at)
         if task is None:
             # asked in this turn already, before what is to be compared with the answer
-            fetching = self._fetch(namespace, names, policy, self._begin(namespace, names, policy))
+            begun = self._begin(namespace, names, policy)
+            self._arrivals.expect(at, begun)
+            fetching = self._fetch(namespace, names, policy, begun)
             task = asyncio.get_running_loop().create_task(fetching)
             self._asking[at] = task
             task.add_done_callback(partial(self._answered, at))
@@ -165,6 +164,7 @@ class Generations:
         self, at: tuple[str, _Names], task: asyncio.Task[tuple[bytes, ...] | None]
     ) -> None:
         self._asking.pop(at, None)
+        self._arrivals.over(at)
         if task.cancelled() or task.exception() is not None:
             return
         if task.result() is not None:
@@ -180,7 +180,7 @@ class Generations:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fetch(
-        self, namespace: str, names: _Names, policy: Policy, begun: _Begun
+        self, namespace: str, names: _Names, policy: Policy, begun: Begun
     ) -> tuple[bytes, ...] | None:
         timeout = policy.op_timeout
         for number in range(_ROUNDS):
@@ -203,7 +203,7 @@ class Generations:
         return None
 
     async def _opened(
-        self, namespace: str, names: _Names, begun: _Begun, timeout: float
+        self, namespace: str, names: _Names, begun: Begun, timeout: float
     ) -> tuple[bytes, ...] | None:
         """What the store tells, if it can be believed."""
         told = await self.store.generations(
@@ -227,7 +227,7 @@ class Generations:
             return
         names = ("", *made.tags)
         offers = self._offers(namespace, names)
-        asked = _Begun(0, 0, now, 0.0, ttl, offers, None)
+        asked = Begun(0, 0, now, 0.0, ttl, offers, None)
         await self._opened(namespace, names, asked, timeout)
 
     async def renew(self, namespace: str, tag: str, timeout: float) -> None:
@@ -250,7 +250,7 @@ class Generations:
             await asyncio.wait((ending,))
 
     def _is_told(
-        self, namespace: str, names: _Names, told: tuple[bytes, ...], begun: _Begun
+        self, namespace: str, names: _Names, told: tuple[bytes, ...], begun: Begun
     ) -> bool:
         # Not to be kept, because somebody began or ceased to tell of changes meanwhile (another
         # event loop of this process, say); but what the store said is so.
@@ -258,14 +258,14 @@ class Generations:
         stands = begun.era != copies.era and begun.changes == copies.changes
         return stands and not copies.over(namespace, names, told)
 
-    def _begin(self, namespace: str, names: _Names, policy: Policy) -> _Begun:
+    def _begin(self, namespace: str, names: _Names, policy: Policy) -> Begun:
         ttl, offers = _lasts(policy), self._offers(namespace, names)
         if self.lineage is not None:
             ttl = self.lineage.lasts(namespace, names, ttl)
         coming = self.store.ask_generations(namespace, names, ttl, offers)
         trusted = min(_TOLD, self.trusted(namespace))
         copies = self.copies
-        return _Begun(copies.era, copies.changes, self.clock.now(), trusted, ttl, offers, coming)
+        return Begun(copies.era, copies.changes, self.clock.now(), trusted, ttl, offers, coming)
 
     def _offers(self, namespace: str, names: _Names) -> Sequence[Offer]:
         if self.lineage is None or self.copies.floors is None:

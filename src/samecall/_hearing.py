@@ -76,6 +76,9 @@ class BoundBell:
         """A look found what was waited for; a bell should have told."""
         if self._silent:
             self._hearing.good = False
+            missed: Callable[[], None] | None = getattr(self._bell, "missed", None)
+            if missed is not None:  # of a bell whose line may be dead without a word
+                missed()
 
     async def wait(self, timeout: float) -> bytes | None:
         """The next message, or None; a bell that breaks is deaf from then on."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ _BREATH = 64  # items without a pause, after which a provider that never waits l
 _AHEAD = 1_000  # items that the leader's own consumer may be behind once nothing more is kept
 _PACKED_HERE = 256, 64 * 1024
 """Chunks and bytes that are packed at once; more would hold up the loop, and go to a thread."""
+_HELD = 80  # bytes that a chunk takes in memory beside its own: its object, and when it came
 _UNFOLDED = 4  # chunks may be this many times `max_entry`: what is stored of them is compact
 
 
@@ -105,7 +106,8 @@ class Listener(Request):
             except Exception:  # noqa: BLE001 - whatever it is, the item is paid for
                 tape.finish(End.UNSTORABLE)
                 return
-            if tape.size + len(chunk) <= max(_UNFOLDED * self.policy.max_entry, MOST_BYTES):
+            room = max(_UNFOLDED * self.policy.max_entry, MOST_BYTES)
+            if tape.size + _HELD * len(tape.chunks) + len(chunk) <= room:
                 tape.append(chunk, time)
                 return
             tape.finish(End.OVERFLOW)
@@ -190,12 +192,16 @@ async def opened(source: Callable[[], Any]) -> AsyncIterator[Any]:
     return aiter(items)
 
 
-async def close(items: AsyncIterator[Any]) -> None:
-    """End the provider's stream, however its SDK calls that."""
+async def close(items: object) -> None:
+    """End the provider's stream, however its SDK calls that.
+
+    An end that fails is nobody's affair: it must not stand in for what came, or for an error.
+    """
     for name in ("aclose", "close"):
         ending = getattr(items, name, None)
         if ending is not None:
-            done = ending()
-            if inspect.isawaitable(done):
-                await done
+            with suppress(Exception):
+                done = ending()
+                if inspect.isawaitable(done):
+                    await done
             return

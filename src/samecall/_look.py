@@ -17,6 +17,7 @@ from samecall._airborne import Flight
 from samecall._entry import Entry, Freshness, Kind, freshness, new_stamp
 from samecall._errors import Undecodable
 from samecall._flight import Flights
+from samecall._generations import UNTAGGED
 from samecall._keeping import Keeper
 from samecall._outcome import Found, Outcome, Request
 from samecall._ports import Acquired, Hit
@@ -45,10 +46,7 @@ class Looks:
         request.fill = keeper.trust.begin(key)
         keeper.generations.ahead(key.namespace, request.tags, policy)
         flight.asked = look = _Look(self, flight, request)
-        look.question = keeper.store.acquiring(
-            key, look.token, request.seen, policy.lease, policy.op_timeout, look.heard
-        )
-        if look.question is None:
+        if not keeper.store.acquiring(look, request.seen, policy.lease, policy.op_timeout):
             keeper.trust.end(request.fill)
             self.flights.take_off(flight, lambda f: self.fly(f, request, None))
 
@@ -71,13 +69,21 @@ class Looks:
             return False
         if entry.kind is not Kind.VALUE or freshness(entry, policy, now) is not _FRESH:
             return False
-        era = copies.era
+        era, generations = copies.era, keeper.generations
         if copies.admits(key, entry):
             self._land(look, entry, era)
             return True
-        # asked in the batch of what is compared, it is about to be told
-        coming = keeper.generations.coming(key.namespace, ("", *entry.tags))
+        # asked in the batch of what is compared, it has been told, or is about to be
+        space, names = key.namespace, ("", *entry.tags) if entry.tags else UNTAGGED
+        coming = generations.coming(space, names)
         if coming is None:
+            return False
+        told = generations.at_hand(space, names)
+        if told is not None:
+            if told == entry.generations:
+                self._land(look, entry, era)
+                return True
+            look.current = False
             return False
         coming.add_done_callback(partial(self._compare, look, hit, entry, era))
         return True
@@ -90,7 +96,7 @@ class Looks:
         era: int,
         told: asyncio.Task[tuple[bytes, ...] | None],
     ) -> None:
-        if look.flight.asked is not look:  # given up meanwhile
+        if look.over:  # given up meanwhile
             return
         if told.cancelled() or told.exception() is not None:
             self._go_on(look, reply)
@@ -108,48 +114,60 @@ class Looks:
             until = keeper.generations.copies.end(request.key.namespace, ("", *entry.tags))
             keeper.keep(flight, request, entry, until, era)
         flight.land(Found(entry, "l2"))
-        keeper.trust.end(request.fill)
+        if request.fill is not None:
+            keeper.trust.end(request.fill)
         self.flights.ground(flight)
+        look.let_go()
 
     def _go_on(
         self, look: _Look, reply: Acquired | Exception | None, *, current: bool | None = None
     ) -> None:
         """Hand what is no plain hit to a task."""
-        flight, request = look.flight, look.request
+        flight, request, token = look.flight, look.request, look.token
+        current = look.current if current is None else current
+        look.let_go()
         if isinstance(reply, Ending):
             self.keeper.trust.end(request.fill)
             self.flights.ground(flight)
             return
-        begun = Begun(look.token, look.asked, reply, current)
+        begun = Begun(token, look.asked, reply, current)
         self.flights.take_off(flight, lambda f: self.fly(f, request, begun))
         if flight.task is not None:
-            flight.task.add_done_callback(lambda _: None if begun.taken else self.left(look))
+            flight.task.add_done_callback(
+                lambda _: None if begun.taken else self.left(request, token)
+            )
 
-    def left(self, look: _Look) -> None:
-        """Nobody goes on from what comes of this look."""
-        request, policy = look.request, look.request.policy
+    def left(self, request: Request, token: bytes) -> None:
+        """Nobody goes on from what comes of a look."""
         self.keeper.trust.end(request.fill)
-        self.keeper.store.leave(request.key, look.token, policy.op_timeout)
+        self.keeper.store.leave(request.key, token, request.policy.op_timeout)
 
 
-class _Look:
+class _Look(Question):
     """One question; see `_airborne.Asked`."""
 
-    __slots__ = ("asked", "flight", "looks", "question", "request", "token")
+    __slots__ = ("asked", "current", "flight", "looks", "over", "request")
 
     def __init__(self, looks: Looks, flight: Flight[Outcome], request: Request) -> None:
+        super().__init__(request.key, new_stamp())
         self.looks = looks
         self.flight = flight
         self.request = request
-        self.token = new_stamp()
         self.asked = looks.keeper.clock.now()
-        self.question: Question | None = None
+        self.current: bool | None = None
+        self.over = False
 
-    def heard(self, reply: Acquired | Exception | None) -> None:
-        self.looks.heard(self, reply)
+    def hear(self, told: Acquired | Exception | None) -> None:
+        self.looks.heard(self, told)
+
+    def let_go(self) -> None:
+        """Hold nothing of what was asked for any more."""
+        self.over = True
+        del self.flight, self.request
 
     def cancel(self) -> None:
         """The flight is given up."""
-        if self.question is not None:
-            self.question.cancel()
-        self.looks.left(self)
+        super().cancel()
+        request = self.request
+        self.let_go()
+        self.looks.left(request, self.token)

@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from samecall._breaker import Breaker, Guard
+from samecall._entry import Key
 from samecall._errors import ConfigurationError, StoreError
 from samecall._ports import Acquired, Event, Offer
 from samecall._prompt import Ending, Prompt
 from samecall._vigil import Overdue, Vigil
 from samecall._waiting import swallow
 
-__all__ = ["Begun", "Prompting", "Question"]
+__all__ = ["Begun", "Heard", "Prompting", "Question"]
 
 T = TypeVar("T")
 _VIGILS = 64
+_ACQUIRE = "acquire"
+
+
+class Heard(Protocol):
+    """Hears what has come of an ACQUIRE, whoever still waits for it."""
+
+    def __call__(
+        self, key: Key, token: bytes, reply: Acquired | StoreError, *, late: bool
+    ) -> None: ...
 
 
 @dataclass(slots=True)
@@ -36,48 +46,52 @@ class Begun:
 class Question:
     """What a prompt store answers into, and who asked is told at once: no turn of the loop between.
 
-    `hear` is told one of: what the store says; None, nobody knows; what has to be raised;
-    `Ending`.
+    A question about one key, under one token. Once it is answered it holds nothing else: a vigil
+    holds on to it for a while.
     """
 
-    __slots__ = ("_before", "_guard", "_hear", "_operation", "_timeout")
+    __slots__ = ("_before", "_guard", "_heard", "_timeout", "_wanted", "key", "token")
 
-    def __init__(
-        self,
-        guard: Prompting,
-        operation: str,
-        timeout: float,
-        hear: Callable[[Any], None],
-    ) -> None:
+    def __init__(self, key: Key, token: bytes) -> None:
+        self.key = key
+        self.token = token
+        self._wanted = True
+
+    def hear(self, told: Any) -> None:
+        """Told once: what the store says; None, nobody knows; what has to be raised; `Ending`."""
+
+    def sent(self, guard: Prompting, heard: Heard, timeout: float) -> None:
+        """It is on its way; `heard` hears of its token in any case."""
         self._guard = guard
-        self._operation = operation
+        self._heard = heard
         self._timeout = timeout
-        self._hear: Callable[[Any], None] | None = hear
         self._before = guard.answers
 
+    def __call__(self, reply: Acquired | StoreError, *, late: bool) -> None:
+        """See `_prompt.Told`."""
+        self._heard(self.key, self.token, reply, late=late)
+
     def done(self) -> bool:
-        return self._hear is None
+        return not self._wanted
 
     def cancel(self) -> None:
         """Nobody wants to hear it any more; what has not been sent by then is not sent."""
-        self._hear = None
+        self._wanted = False
 
     def set_result(self, reply: object, /) -> None:
-        self._tell(self._guard.heard(self._operation, reply, self._before, self._timeout))
+        if self._wanted:
+            self._wanted = False
+            self.hear(self._guard.heard(_ACQUIRE, reply, self._before, self._timeout))
 
     def set_exception(self, error: StoreError, /) -> None:
         told: Exception | None = error if isinstance(error, Ending) else None
         try:
-            self._guard.missed(self._operation, error, self._before)
+            self._guard.missed(_ACQUIRE, error, self._before)
         except ConfigurationError as mistake:
             told = mistake
-        self._tell(told)
-
-    def _tell(self, told: object) -> None:
-        # let go of at once: a vigil holds on to this for a while, and must hold no answer with it
-        hear, self._hear = self._hear, None
-        if hear is not None:
-            hear(told)
+        if self._wanted:
+            self._wanted = False
+            self.hear(told)
 
 
 class Prompting(Guard):

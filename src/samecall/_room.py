@@ -90,6 +90,8 @@ class Room:
 
     def at_hand(self, request: Request) -> Outcome | None:
         """What answers without a flight."""
+        if self.l1 is None:
+            return None
         entry = self.look(request.key, request.seen, request.policy)
         if entry is not None:
             return Found(entry, "l1")
@@ -122,9 +124,14 @@ class Room:
         """The outcome of the flight for this request, joined or started; None: `wait` is over."""
         flight, owner = self.join(request)
         outcome = await self.flights.wait(flight, request.policy.wait, owner=owner)
-        if not owner and request.spare is None and flight.about is not None:
-            request.spare = flight.about.spare
+        if not owner:
+            self.spare(flight, request)
         return outcome
+
+    def spare(self, flight: Flight[Outcome], request: Request) -> None:
+        """What the one who started a flight has put by will do for those who joined it, too."""
+        if request.spare is None and flight.about is not None:
+            request.spare = flight.about.spare
 
     def join(self, request: Request) -> tuple[Flight[Outcome], bool]:
         """The flight for this request; whether it was started for it."""

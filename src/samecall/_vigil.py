@@ -17,6 +17,7 @@ _MOST = 5
 _PUNCTUAL = 0.002  # seconds; timers have a grain of their own
 _WEIGHT = 4  # a timer that is late by a quarter of its time counts for nothing
 _TURNS = 8
+_GRAIN = 0.05  # slices within which nobody is waited for longer or shorter than another
 
 
 class Overdue:
@@ -24,6 +25,18 @@ class Overdue:
 
 
 OVERDUE = Overdue()
+
+
+class _Wait:
+    """Futures whose time began together, as near as makes no difference."""
+
+    __slots__ = ("begun", "futures", "gone", "slices")
+
+    def __init__(self, gone: float, slices: int, begun: float) -> None:
+        self.gone = gone
+        self.slices = slices
+        self.begun = begun
+        self.futures: list[Reply] = []
 
 
 class Vigil:
@@ -37,7 +50,7 @@ class Vigil:
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._step = seconds / _SLICES
-        self._waits: list[tuple[Reply, float, int]] = []
+        self._waits: list[_Wait] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._gone = 0.0  # slices of punctual time
@@ -50,11 +63,17 @@ class Vigil:
             self._due = now + self._step
             self._timer = self._loop.call_at(self._due, self._tick)
         begun = min(1.0, max(0.0, 1 - (self._due - now) / self._step))  # of the running slice
-        self._waits.append((future, self._gone + begun, self._slices))
+        last = self._waits[-1] if self._waits else None
+        if last is None or last.slices != self._slices or begun - last.begun > _GRAIN:
+            last = _Wait(self._gone + begun, self._slices, begun)
+            self._waits.append(last)
+        last.futures.append(future)
 
     def forget(self, future: Reply) -> None:
         """`future` is done: if nothing else is waited for, the loop is woken for nothing."""
-        if len(self._waits) == 1 and self._waits[0][0] is future and self._timer is not None:
+        if self._timer is None or len(self._waits) != 1:
+            return
+        if self._waits[0].futures == [future]:
             self._timer.cancel()
             self._timer = None
             self._waits.clear()
@@ -66,12 +85,13 @@ class Vigil:
         self._slices += 1
         waits, self._waits = self._waits, []
         for wait in waits:
-            future, gone, slices = wait
-            if future.done():
+            wait.futures[:] = [future for future in wait.futures if not future.done()]
+            if not wait.futures:
                 continue
-            if self._gone - gone < _SLICES and self._slices - slices < _SLICES * _MOST:
+            if self._gone - wait.gone < _SLICES and self._slices - wait.slices < _SLICES * _MOST:
                 self._waits.append(wait)
-            else:
+                continue
+            for future in wait.futures:
                 self._last(future, _TURNS)
         self._timer = None
         if self._waits:

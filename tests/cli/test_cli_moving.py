@@ -5,7 +5,7 @@ import base64
 import json
 
 import pytest
-from cli_support import Priced, fill, samecall
+from cli_support import LIMIT, Priced, fill, process, samecall
 
 from samecall import Cache
 from samecall._seal import Seal
@@ -41,6 +41,26 @@ def test_entries_go_to_a_file_and_come_back(server, tmp_path):
     assert (done.code, json.loads(done.stdout)) == (0, {"stored": 3, "expired": 0})
     entries = samecall("ls", "--url", server.url, "-n", "there", "--json").stdout.splitlines()
     assert {json.loads(entry)["model"] for entry in entries} == {"gpt-4o-mini"}
+
+
+def test_entries_go_through_a_pipe(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(server.url, "from here")
+    with (
+        process("export", "-", "-u", server.url, "-n", "from here", "--json") as one,
+        process("import", "-", "-u", server.url, "-n", "to there", stdin=one.stdout) as other,
+    ):
+        assert one.stdout is not None
+        one.stdout.close()
+        said, told = other.communicate(timeout=LIMIT)
+        assert one.stderr is not None
+        assert json.loads(one.stderr.read()) == {"entries": 3, "file": "-"}
+    assert (one.returncode, other.returncode, told) == (0, 0, "")
+    assert said == "3 entries stored, 0 had expired\n"
+    done = samecall("import", "-", "--url", server.url, given='{"format":"no"}\n')
+    assert (done.code, done.stdout) == (1, "")
+    assert "-: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_that_cannot_be_used(server, tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,11 @@ def test_no_command_is_left_out():
         for path in Path(place).glob("[!_]*.py")
     }
     assert {words[0] for words in EACH} == named
+
+
+def test_the_version():
+    done = samecall("--version")
+    assert (done.code, done.stdout) == (0, f"samecall {metadata.version('samecall')}\n")
 
 
 @THOSE

@@ -5,7 +5,7 @@ import base64
 import json
 
 import pytest
-from cli_support import samecall
+from cli_support import LIMIT, process, samecall
 from pydantic import BaseModel
 
 import instructor
@@ -129,6 +129,18 @@ def test_an_argument_that_cannot_be_used(server, stub, tmp_path, more, says):
     done = warm(server, lines(tmp_path, ask("one")), *more)
     assert (done.code, done.stdout) == (2, "")
     assert says in " ".join(done.stderr.split())
+
+
+def test_a_provider_without_a_login_is_told_in_one_line(server, tmp_path, monkeypatch):
+    """Instructor logs the traceback of what it raises: that is not for who typed the line."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path, url = lines(tmp_path, ask("one")), server.url
+    with process("warm", path, "--url", url, "--provider", "openai/gpt-4o-mini") as warming:
+        said, told = warming.communicate(timeout=LIMIT)
+    assert (warming.returncode, said) == (2, "")
+    assert told.startswith("samecall warm: --provider openai/gpt-4o-mini: ")
+    assert "OPENAI_API_KEY" in told
+    assert told.count("\n") == 1
 
 
 def test_a_file_that_is_not_there(server, stub):

@@ -164,18 +164,19 @@ async def test_a_completion_with_a_scalar(
     assert provider.calls == 1
 
 
+@pytest.mark.parametrize("text", ["who", "who" * 1_000])
 async def test_messages_changed_in_the_air(
-    bare: instructor.AsyncInstructor, cache: Cache, provider: StubProvider
+    bare: instructor.AsyncInstructor, cache: Cache, provider: StubProvider, text: str
 ) -> None:
     """What is asked is what the caller said when it called, whatever it does to its list since."""
     client = cached(bare, cache)
-    messages = [{"role": "user", "content": "who"}]
+    messages = [{"role": "user", "content": text}]
     task = asyncio.create_task(client.create(response_model=User, messages=messages))
     await callers(cache, 1)
     messages[0]["content"] = "what"
     messages.append({"role": "user", "content": "else"})
     await task
-    assert provider.calls_by_prompt == {"who": 1}
+    assert provider.calls_by_prompt == {text: 1}
 
 
 # --- reasks, hooks and usage --------------------------------------------------------------------

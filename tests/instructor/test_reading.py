@@ -231,3 +231,9 @@ def test_a_loop_that_has_ended_holds_up_no_thread(
     lines.gate.release()
     thread.join()
     assert lines.closed_by
+
+
+async def test_what_is_no_stream_raises() -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(TypeError, match="not iterable"):
+            await Reading(lambda: 7).open()

@@ -15,7 +15,7 @@ from redis_parts import PATIENT, new_data, new_key
 from samecall._embedded import EmbeddedServer
 from samecall._entry import Key
 from samecall._errors import StoreError
-from samecall._redis import RedisStore, bells, open_redis
+from samecall._redis import RedisStore, bells, heart, open_redis
 
 SOON = 30.0
 
@@ -199,3 +199,45 @@ async def test_a_pile_of_rings_keeps_the_newest(store: RedisStore, raw: Redis) -
         while (ring := await bell.wait(0.0)) is not None:
             heard.append(ring)
     assert heard == [b"96", b"97", b"98", b"99"]
+
+
+async def pings(raw: Redis) -> int:
+    """How many PINGs the server was sent."""
+    stats: dict[str, Any] = await raw.info("commandstats")
+    return int(stats.get("cmdstat_ping", {}).get("calls", 0))
+
+
+async def test_a_quiet_line_is_asked_and_one_that_talks_is_not(
+    calm: tuple[RedisStore, Redis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait of 30 s costs no PING at all while its line has something to say."""
+    store, raw = calm
+    beats: list[heart.Heart] = []
+    made = heart.Heart.__init__
+    monkeypatch.setattr(heart.Heart, "__init__", lambda h, beat: beats.append(h) or made(h, beat))
+    key = new_key()
+    async with store.listen(key) as bell:
+        [its], before = beats, await pings(raw)
+        its._due()  # as its timer does: it has just heard the confirmation
+        assert await raw.publish(channel(key), b"now") == 1
+        assert await bell.wait(SOON) == b"now"
+        assert await pings(raw) == before
+        its._heard -= heart.QUIET
+        its._due()
+        while await pings(raw) == before:
+            await asyncio.sleep(0)
+        assert await raw.publish(channel(key), b"still here") == 1
+        assert await bell.wait(SOON) == b"still here"
+        assert await pings(raw) == before + 1
+
+
+async def test_a_line_that_told_nothing_is_asked_at_once(calm: tuple[RedisStore, Redis]) -> None:
+    """Once, whatever the number of those who missed a ring."""
+    store, raw = calm
+    async with store.listen(new_key()) as one, store.listen(new_key()) as other:
+        before = await pings(raw)
+        for bell in (one, other, one):
+            bell.missed()
+        while await pings(raw) == before:
+            await asyncio.sleep(0)
+        assert await pings(raw) == before + 1

@@ -25,7 +25,7 @@ from samecall._redis import link, names
 from samecall.testing import FaultProxy
 
 MANY = 200
-MOST_STEPS = 4_000
+MOST_STEPS = 3_000
 OURS = str(Path(samecall.__file__).parent)
 
 
@@ -182,7 +182,7 @@ async def test_a_hit_costs_few_turns_of_the_loop(
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="settrace tells of no opcodes there")
 async def test_a_hit_takes_few_steps_of_the_interpreter(proxy: FaultProxy) -> None:
-    """Bytecodes of our own code: 3,000 of them on Python 3.11, whatever the machine."""
+    """Bytecodes of our own code: 2,700 of them on Python 3.11, whatever the machine."""
     async with quiet(proxy) as cache:
         ask = await stored(cache)
         steps = 0
@@ -243,7 +243,8 @@ async def test_a_hit_leaves_nothing_for_the_collector(proxy: FaultProxy) -> None
 
 def held() -> Counter[str]:
     """What a hit is made of, as far as it is there."""
-    names = "Entry", "Flight", "Request", "_Look", "Found", "Claim"
+    # a look stays for a moment with the vigil that watched over it, and holds none of these
+    names = "Entry", "Flight", "Request", "Found", "Claim"
     kinds = [type(each) for each in gc.get_objects()]
     return Counter(
         kind.__name__

@@ -13,6 +13,7 @@ LEASE = 1.0
 _BOUND = 6 * LEASE  # after a death or a `forget`: the lease, twice the patience
 _PACE = 0.1  # seconds between two items at the most
 _COPIED = 1.0  # seconds for which a process may go by a copy of the generations
+_SILENT = 5.0  # seconds more where the store has not told it any
 _NEWS, _SLOW_NEWS = 0.05, 2.5
 """Seconds after which a process that follows has heard of another's `forget`: a ring, and ACQUIRE;
 where replies are lost it looks every 2 s.
@@ -64,6 +65,8 @@ class Trial:
     forgotten: list[Forgotten] = field(default_factory=list[Forgotten])
     lossy: bool = False
     """Replies were lost or late: a process may have gone on alone."""
+    silent: dict[int, list[float]] = field(default_factory=dict[int, list[float]])
+    """Of each process: when the store did not tell it the generations that it asked for."""
     leaving: bool = False
     """Consumers left, and a call that nobody takes is given up."""
     again: int = 0
@@ -130,5 +133,7 @@ class Trial:
         if one.process == made.process and not own:
             return False
         news = _SLOW_NEWS if self.lossy else _NEWS
-        grace = 0.0 if own else _COPIED if forgotten.way != "key" else news
+        silent = any(at <= one.began for at in self.silent.get(one.process, ()))
+        copied = _COPIED + _SILENT * silent
+        grace = 0.0 if own else copied if forgotten.way != "key" else news
         return one.began > forgotten.done + grace

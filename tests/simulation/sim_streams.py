@@ -44,6 +44,8 @@ class Wire:
         """Chance that a ring is lost."""
         self.again = 0
         """How often something was done twice."""
+        self.silent: list[float] = []
+        """When generations were asked for of which no reply came, or not in time."""
         self.asked: Callable[[], Awaitable[Any]] | None = None
         """The last ACQUIRE."""
         self.dead = False
@@ -61,13 +63,20 @@ class Wire:
             self.asked = do
         if name in _TWICE and self._luck.random() < self.twice:
             self._start(self._once_more(do, _LATE))
+        asked = asyncio.get_running_loop().time()
         if self._luck.random() < self.late:
+            self._missed(name, asked)
             await asyncio.sleep(self._luck.random() * _LATE)
         done = await do()
         await self._way()
         if self._luck.random() < self.loss:
+            self._missed(name, asked)
             raise StoreUnreachable("the reply was lost")
         return done
+
+    def _missed(self, name: str, asked: float) -> None:
+        if name == "generations":
+            self.silent.append(asked)
 
     def repeat(self) -> None:
         """The last ACQUIRE comes once more, any moment now."""
@@ -241,6 +250,7 @@ class World:
             await process.cache.aclose()
         wires = [process.wire for process in self.processes]
         trial.lossy = any(wire.loss or wire.late or wire.deaf for wire in wires)
+        trial.silent = {each.number: each.wire.silent for each in self.processes}
         trial.again = sum(wire.again for wire in wires)
         trial.leaving, trial.calls = self.leaving, len(trial.made)
         await asyncio.sleep(_LATE + 2 * LEASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -25,7 +25,10 @@ async def of_an_async_client(bare: instructor.AsyncInstructor) -> None:
     client = cached(bare, cache, policy=Policy(), namespace="n", account="a")
     assert_type(client, instructor.AsyncInstructor)
     user = await client.create(response_model=User, messages=[], cache_ttl=60)
+    assert_type(user, User | Any)  # as instructor has it
     name: str = user.name
+    assert_type(await client.chat.completions.create(response_model=User, messages=[]), User | Any)
+    assert_type(await client.messages.create(response_model=User, messages=[]), User | Any)
     both = await client.create_with_completion(messages=[], response_model=User)
     assert_type(both, tuple[User, Any])
     assert_type(client.create_partial(User, []), AsyncGenerator[User, None])
@@ -36,8 +39,26 @@ async def of_an_async_client(bare: instructor.AsyncInstructor) -> None:
 def of_a_synchronous_client(bare: instructor.Instructor) -> None:
     client = cached(bare, cache)
     assert_type(client, instructor.Instructor)
+    assert_type(client.create(response_model=User, messages=[]), User)
+    assert_type(client.create_partial(User, []), Generator[User, None, None])
+    assert_type(client.create_iterable([], User), Generator[User, None, None])
     both = client.create_with_completion(messages=[], response_model=User)
     assert_type(both, tuple[User, Any])
+
+
+async def of_a_key() -> None:
+    async def call() -> User:
+        return User(name="Ada")
+
+    assert_type(await cache.get_or_call("k", call), User)
+    assert_type(cache.statistics().calls, int)
+
+
+async def mistakes_with_a_client(bare: instructor.AsyncInstructor) -> None:
+    cached(bare)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    cached(bare, "redis://")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    user = await cached(bare, cache).create(response_model=User, messages=[])
+    print(user.age)  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 # --- functions ----------------------------------------------------------------------------------

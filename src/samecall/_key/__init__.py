@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
-from samecall._key.canonical import canonical, plain_form
+from samecall._key.canonical import canonical, plain_form, plain_form_and_kind
 from samecall._key.odd import path_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "key_from",
     "path_of",
     "plain_form",
+    "plain_form_and_kind",
     "schema_digest",
     "variant_of",
 ]

@@ -25,9 +25,10 @@ import msgspec
 from samecall._errors import Unkeyable
 from samecall._key.odd import MAX_DEPTH, MOST, Unfit, encode, lowered
 
-__all__ = ["MAX_DEPTH", "canonical", "plain_form"]
+__all__ = ["MAX_DEPTH", "canonical", "plain_form", "plain_form_and_kind"]
 
 _TEXT = frozenset({str})
+_ROWS = frozenset({list, tuple})
 _ATOMS = frozenset({str, int, bool, bytes, type(None)})
 
 
@@ -46,10 +47,16 @@ def canonical(value: object) -> bytes:
 
 def plain_form(value: object) -> bytes | None:
     """The canonical form of what msgspec writes so by itself; None for everything else."""
+    return plain_form_and_kind(value)[0]
+
+
+def plain_form_and_kind(value: object) -> tuple[bytes | None, bool]:
+    """As `plain_form`; and whether all that it shows as a list is one, and no tuple."""
+    spent = [0, 0]
     try:
-        return encode(value) if _are_plain((value,), [0], 0) else None
+        return (encode(value) if _are_plain((value,), spent, 0) else None), not spent[1]
     except (UnicodeEncodeError, OverflowError, RecursionError):
-        return None  # a lone surrogate, a very large number
+        return None, False  # a lone surrogate, a very large number
 
 
 def _are_plain(items: Collection[Any], spent: list[int], depth: int) -> bool:
@@ -69,8 +76,9 @@ def _are_plain(items: Collection[Any], spent: list[int], depth: int) -> bool:
             item = item.values()  # noqa: PLW2901 - what is in it
         elif kind is float and (item < 0 or item > 0 or str(item) == "0.0"):
             continue  # zero has two forms, and "not a number" has many
-        elif kind is not list and kind is not tuple:
+        elif kind not in _ROWS:
             return False
+        spent[1] += kind is tuple
         if not _are_plain(item, spent, depth + 1):
             return False
     return True

@@ -12,32 +12,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from samecall._errors import StoreError, StoreRefused
-from samecall._redis.bell import RedisBell
+from samecall._redis.bell import Channel, RedisBell
+from samecall._redis.heart import Heart
 from samecall._redis.link import Command, Connection, Link, LinkLost, chunks, explain, pack
 from samecall._redis.nonsense import nonsense
 from samecall._redis.overdue import Alarm
 
-__all__ = ["Channel", "Switchboard"]
+__all__ = ["Switchboard"]
 
 _LINGER = 1.0  # an unused subscription stays for this long: the next bell may want it
-_HEARTBEAT = 10.0
 _BACKOFF = (0.05, 1.0)
-
-
-class Channel:
-    """One channel's bells, and the switchboard that they are on."""
-
-    __slots__ = ("asked", "bells", "board", "live")
-
-    def __init__(self, board: Switchboard) -> None:
-        self.bells: set[RedisBell] = set()
-        self.board = board
-        self.asked = False
-        self.live = False
-
-    def ensure(self) -> None:
-        """See to it that somebody reads."""
-        self.board.ensure()
 
 
 class Switchboard:
@@ -57,7 +41,6 @@ class Switchboard:
         self._hurry = asyncio.Event()
         self._patience = asyncio.timeout(None)
         self._sweeper: asyncio.TimerHandle | None = None
-        self._heart: asyncio.TimerHandle | None = None
         self._wanted: dict[bytes, None] = {}
         self._outbox: list[Command] = []
         self._alarm: Alarm | None = None
@@ -80,7 +63,7 @@ class Switchboard:
         if self._closed:
             raise StoreError("this store is closed")
         channel = self._channels.setdefault(name, Channel(self))
-        bell = RedisBell(channel.ensure)
+        bell = RedisBell(channel.ensure, channel.missed)
         channel.bells.add(bell)
         try:
             if channel.live:
@@ -133,12 +116,14 @@ class Switchboard:
         self._connection = connection
         self._patience = asyncio.timeout(None)
         self._wanted = dict.fromkeys(self._channels)
-        self._heart = asyncio.get_running_loop().call_later(_HEARTBEAT, self._beat)
+        heart = Heart(self.beat)
         self._write_soon()
         try:
             async with self._patience:
                 while self._channels:
-                    self._hear(await self._read(connection))
+                    message = await self._read(connection)
+                    heart.heard()
+                    self._hear(message)
         except Exception as error:
             told = explain(error, "listening to Redis")
             if isinstance(told, StoreRefused) or isinstance(error, TimeoutError):
@@ -146,7 +131,7 @@ class Switchboard:
             raise LinkLost(str(told)) from error
         finally:
             self._connection = None
-            self._heart.cancel()
+            heart.stop()
             if self._alarm is not None:
                 self._alarm.stop()
             self._alarm, self._owed = None, 0
@@ -262,10 +247,11 @@ class Switchboard:
         if self._connection is not None and self._patience.when() is None:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
-    def _beat(self) -> None:
-        self._outbox.append((b"PING",))
-        self._write_soon()
-        self._heart = asyncio.get_running_loop().call_later(_HEARTBEAT, self._beat)
+    def beat(self) -> None:
+        """Ask the line whether it stands, unless it owes an answer anyway."""
+        if self._connection is not None and not (self._owed or self._outbox):
+            self._outbox.append((b"PING",))
+            self._write_soon()
 
     def sweep_later(self) -> None:
         """Unsubscribe, in a while, from the channels that then have no bell."""

@@ -16,8 +16,8 @@ from typing import Any
 from redis.exceptions import MovedError
 
 from samecall._errors import StoreError, StoreUnreachable
-from samecall._redis.bell import RedisBell
-from samecall._redis.bells import Channel, Switchboard
+from samecall._redis.bell import Channel, RedisBell
+from samecall._redis.bells import Switchboard
 from samecall._redis.link import Command, Connection, LinkLost
 from samecall._redis.router import Router
 from samecall._redis.topology import Address, slot_of, told

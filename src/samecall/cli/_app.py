@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
 from samecall.cli import commands
-from samecall.cli._trouble import plainly
+from samecall.cli._trouble import plainly, say
 
 __all__ = ["application"]
 
@@ -30,5 +32,15 @@ def application() -> typer.Typer:
     return app
 
 
-def _root() -> None:
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"samecall {metadata.version('samecall')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
     """The same call, paid for once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from samecall._cassette import Cassette
 from samecall._entry import Key
 from samecall._errors import Unkeyable
-from samecall._key import digest_of, digest_of_form, plain_form
+from samecall._key import digest_of, digest_of_form, plain_form_and_kind
 from samecall.instructor._account import Source, closure_of
 from samecall.instructor._answer import Answer
 from samecall.instructor._asked import AskedKey, ValueCodec
@@ -26,7 +26,7 @@ from samecall.instructor._codec import AnswerCodec
 from samecall.instructor._derived import canonical
 from samecall.instructor._models import Prepared, prepared
 from samecall.instructor._options import Options, Settings, take_options
-from samecall.instructor._question import SLOW, Rest, Snapshot, parts_of, plain_parts
+from samecall.instructor._question import SLOW, Rest, Snapshot, frozen, parts_of, plain_parts
 from samecall.instructor._recorded import recorded_key
 
 if TYPE_CHECKING:
@@ -58,6 +58,21 @@ class Question:
     ready: Prepared
     asked: dict[str, Any]
     tags: tuple[str, ...] = ()
+
+
+class _Call:
+    """One call, if it has to be made."""
+
+    __slots__ = ("_calls", "codec", "model", "ready")
+
+    def __init__(self, calls: Calls, ready: Prepared, codec: AnswerCodec, model: Any) -> None:
+        self._calls = calls
+        self.ready = ready
+        self.codec = codec
+        self.model = model  # as the caller gave it
+
+    def __call__(self) -> Coroutine[Any, Any, Answer]:
+        return self._calls.call(self.ready, self.codec.asked)
 
 
 class Calls:
@@ -109,36 +124,60 @@ class Calls:
 
     async def answer(self, asked: dict[str, Any]) -> Answer:
         """The answer to instructor's own arguments; `asked` is this call's own dict."""
+        answer = self.begin(asked)
+        return answer if isinstance(answer, Answer) else await answer
+
+    def begin(self, asked: dict[str, Any]) -> Answer | Coroutine[Any, Any, Answer]:
+        """The answer, or what is to be awaited for it."""
         model = asked.pop("response_model", None)
         options = take_options(asked, self.settings)
         ready = prepared(model, parallel=self.parallel and model is not None)
         cache = options.cache
         if cache is None:
-            return await self._call(ready, asked)
+            return self.call(ready, asked)
         codec = self._codec(ready, self.handlers(), asked, self.who)
         try:
-            key = self._key_at_once(ready, asked, options)
+            form, lists = self._form_at_once(ready, asked, options)
+            key = None if form is None else self._key_of_form(form, options)
             if key is not None and options.mode == "use":
                 # nothing can change in between: a hit needs no copy of what was asked
                 found = cache.at_hand(key, codec, options.policy)
                 if found is not None:
                     return found
-            snapshot = Snapshot(asked)
-            if key is None:
-                key = await self._key_of(ready, snapshot, options)
         except Unkeyable as unkeyable:
             cache.report_uncached(f"{_argument(unkeyable.path)}: {unkeyable.why}")
-            return await self._call(ready, asked)
-        now = codec.asked = snapshot.asked
+            return self.call(ready, asked)
+        make = _Call(self, ready, codec, model)
+        if key is None or form is None:
+            return self._odd(make, asked, options, cache)
+        codec.told = frozen(asked, len(form), lists=lists)
+        return self._ask(make, key, options, cache)
+
+    async def _odd(
+        self, make: _Call, asked: dict[str, Any], options: Options, cache: Cache
+    ) -> Answer:
+        """As `_ask`, for arguments whose key takes longer, or that have none."""
+        try:
+            snapshot = Snapshot(asked)
+            key = await self._key_of(make.ready, snapshot, options)
+        except Unkeyable as unkeyable:
+            cache.report_uncached(f"{_argument(unkeyable.path)}: {unkeyable.why}")
+            return await self.call(make.ready, asked)
+        make.codec.told = snapshot.asked
+        return await self._ask(make, key, options, cache)
+
+    def _ask(
+        self, make: _Call, key: Key, options: Options, cache: Cache
+    ) -> Coroutine[Any, Any, Answer]:
         judged = (options.policy or cache.policy).should_store is not None
-        return await cache.get_or_call(
+        return cache.get_or_call(
             key,
-            lambda: self._call(ready, now),
+            make,
             policy=options.policy,
-            codec=codec,
+            codec=make.codec,
             mode=options.mode,
             tags=options.tags,
-            asked={**now, "response_model": model} if judged else None,
+            asked={**make.codec.asked, "response_model": make.model} if judged else None,
         )
 
     def key(self, asked: dict[str, Any]) -> Key:
@@ -165,16 +204,23 @@ class Calls:
                 return None
         return self._handlers
 
-    def _key_at_once(self, ready: Prepared, asked: dict[str, Any], options: Options) -> Key | None:
-        """The key of plain data; None where it takes a snapshot, or would hold up the loop."""
+    def _form_at_once(
+        self, ready: Prepared, asked: dict[str, Any], options: Options
+    ) -> tuple[bytes | None, bool]:
+        """The form of plain data, and whether it holds no tuples.
+
+        None where it takes a snapshot, or would hold up the loop.
+        """
         cache = options.cache or self.settings.cache
         if isinstance(cache, Cassette):
-            return None
-        secret = cache.secret
-        form = plain_form(plain_parts(asked, **self._rest(ready, options, secret)))
-        if form is None or len(form) > SLOW:
-            return None
-        return Key(digest_of_form(form, secret), options.namespace)
+            return None, False
+        parts = plain_parts(asked, **self._rest(ready, options, cache.secret))
+        form, lists = plain_form_and_kind(parts)
+        return None if form is None or len(form) > SLOW else form, lists
+
+    def _key_of_form(self, form: bytes, options: Options) -> Key:
+        cache = options.cache or self.settings.cache
+        return Key(digest_of_form(form, cache.secret), options.namespace)
 
     async def _key_of(self, ready: Prepared, snapshot: Snapshot, options: Options) -> Key:
         if snapshot.slow:
@@ -222,7 +268,8 @@ class Calls:
             digests[at] = digest
         return digest
 
-    async def _call(self, ready: Prepared, asked: dict[str, Any]) -> Answer:
+    async def call(self, ready: Prepared, asked: Mapping[str, Any]) -> Answer:
+        """Ask the provider."""
         # the prepared class goes in, so that a miss answers with the same class as a hit
         if ready.asked is None:
             raw = await self.create(response_model=None, **asked)

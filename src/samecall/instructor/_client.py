@@ -81,8 +81,8 @@ class CachedAsyncInstructor(AsyncInstructor):
         )
         if calls.streams(asked):
             return await self._samecall_streams.open(asked)
-        answer: Answer = await calls.answer(asked)
-        return answer.value
+        answer = calls.begin(asked)
+        return (answer if isinstance(answer, Answer) else await answer).value
 
     async def create_partial(  # type: ignore[override]
         self,

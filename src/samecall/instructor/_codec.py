@@ -34,6 +34,7 @@ from samecall.instructor._answer import Answer, AnswerMould, mould_of
 from samecall.instructor._completions import Stored, pack, unpack
 from samecall.instructor._faults import last_completion, reach_of, told
 from samecall.instructor._models import Prepared
+from samecall.instructor._question import Frozen
 from samecall.instructor._remade import remade
 from samecall.instructor._spent import spent_on
 from samecall.instructor._stream_events import STREAM, completion_of, stored_chunks
@@ -62,7 +63,7 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 class AnswerCodec(BaseCodec[Answer]):
     """The codec of one call: it parses with this caller's own model, context and strictness."""
 
-    __slots__ = ("_context", "_handlers", "_ready", "_strict", "_who", "asked")
+    __slots__ = ("_context", "_handlers", "_ready", "_strict", "_who", "told")
 
     def __init__(
         self,
@@ -73,10 +74,17 @@ class AnswerCodec(BaseCodec[Answer]):
     ) -> None:
         self._ready = ready
         self._handlers = handlers
-        self.asked = asked
+        self.told: Mapping[str, Any] | Frozen = asked
         self._who = who  # the provider, and the model that its client asks by default
         self._context = asked.get("context")
         self._strict = asked.get("strict", True)
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """The arguments of the call, as they were when it was begun."""
+        if isinstance(self.told, Frozen):
+            self.told = self.told.thawed()
+        return self.told
 
     def encode(self, value: Answer) -> Payload:
         """The completion's JSON; else the parsed model's; raises `Unstorable` if neither holds."""

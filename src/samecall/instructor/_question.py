@@ -9,21 +9,26 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import msgspec
 from instructor.v2.core.multimodal import PDF, Audio, Image
 
 from samecall._errors import Unkeyable
 
-__all__ = ["SLOW", "Rest", "Snapshot", "parts_of", "plain_parts"]
+__all__ = ["SLOW", "Frozen", "Rest", "Snapshot", "frozen", "parts_of", "plain_parts"]
 
 # what cannot change the answer
 _SILENT = frozenset({"hooks", "max_retries", "timeout", "token_budget", "stream", "stream_options"})
+_AS_THEY_ARE = _SILENT | {"context"}
 _LOGIN = frozenset({"api_key", "organization", "azure_ad_token", "azure_ad_token_provider"})
+_BY_NAME = _AS_THEY_ARE | _LOGIN
 _EXTRAS = frozenset({"context", "extra_body", "extra_headers", "extra_query"})
+_SENT = _EXTRAS - {"context"}  # these may be of classes of their own
 _ATOMS = frozenset({int, float, bool, type(None)})
 _OMITTED = frozenset({"NotGiven", "Omit"})
 SLOW = 256 * 1024
 """Characters or bytes from which a key is built off the event loop."""
 _PATH = 1_024
+_SMALL = 2_048
 _DEPTH = 200
 
 
@@ -52,7 +57,7 @@ class Snapshot:
         self.files = bool(asked.get("autodetect_images"))
         self._odd = self.files
         self.asked: dict[str, Any] = {
-            name: value if name in _SILENT or name == "context" else self._copy(value, name, 0)
+            name: value if name in _AS_THEY_ARE else self._copy(value, name, 0)
             for name, value in asked.items()
         }
 
@@ -106,6 +111,33 @@ class Snapshot:
         except Exception:  # noqa: BLE001 - of its author's class, which does not want it
             return value
         return made
+
+
+class Frozen:
+    """Arguments of plain data as they are now, in one string of bytes; a hit never reads it.
+
+    Lists and dicts that were copied are as many more objects for the garbage collector.
+    """
+
+    __slots__ = ("_asked", "_form")
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        """`asked`: the caller's no more."""
+        self._asked = asked
+        self._form = msgspec.msgpack.encode([v for n, v in asked.items() if n not in _BY_NAME])
+
+    def thawed(self) -> dict[str, Any]:
+        """The arguments, with lists and dicts of their own."""
+        copies = iter(msgspec.msgpack.decode(self._form))
+        return {n: v if n in _BY_NAME else next(copies) for n, v in self._asked.items()}
+
+
+def frozen(asked: dict[str, Any], length: int, *, lists: bool) -> Frozen | dict[str, Any]:
+    """The arguments of a call that has a plain form of so many bytes; lists: and no tuples."""
+    # of many that wait with a long prompt each would have its bytes, where copies share them
+    if lists and length <= _SMALL and not any(asked.get(name) is not None for name in _SENT):
+        return Frozen(asked)
+    return Snapshot(asked).asked
 
 
 def plain_parts(

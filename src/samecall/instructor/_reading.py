@@ -96,10 +96,10 @@ class Reading:
     def _run(self) -> None:
         try:
             raw = self._opening()
+            events = iter(raw)
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             self._tell(self._answer, None, error)
             return
-        events = iter(raw)
         self._tell(self._answer, raw, None)
         end: tuple[Any, BaseException | None] = (_OVER, None)
         try:

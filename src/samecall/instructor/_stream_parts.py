@@ -93,6 +93,8 @@ def _mistral(tag: str, completion: Any, _: bool) -> Iterator[Any]:
 
 # --- OpenAI's Responses ---------------------------------------------------------------------------
 
+_SAID = {"output_text": ("Text", "text"), "refusal": ("Refusal", "refusal")}
+
 
 def _response(_: str, completion: Any, __: bool) -> Iterator[Any]:
     count = itertools.count()
@@ -117,12 +119,13 @@ def _response(_: str, completion: Any, __: bool) -> Iterator[Any]:
             yield event("FunctionCallArgumentsDone", f"{call}.done", **done, **where)
         for place, part in enumerate(item.get("content") or ()):
             here = {"content_index": place, **where}
-            if part.get("type") != "output_text":
+            if (kind := part.get("type")) not in _SAID:
                 continue
-            yield event("ContentPartAdded", "content_part.added", part={**part, "text": ""}, **here)
-            told = {"logprobs": part.get("logprobs") or [], **here}
-            yield event("TextDelta", "output_text.delta", delta=part["text"], **told)
-            yield event("TextDone", "output_text.done", text=part["text"], **told)
+            cls, name = _SAID[kind]
+            yield event("ContentPartAdded", "content_part.added", part={**part, name: ""}, **here)
+            told = here if name != "text" else {"logprobs": part.get("logprobs") or [], **here}
+            yield event(f"{cls}Delta", f"{kind}.delta", delta=part[name], **told)
+            yield event(f"{cls}Done", f"{kind}.done", **{name: part[name]}, **told)
             yield event("ContentPartDone", "content_part.done", part=part, **here)
         yield event("OutputItemDone", "output_item.done", output_index=at, item=item)
     if full.get("status") == "incomplete":
@@ -156,12 +159,19 @@ def _message(_: str, completion: Any, __: bool) -> Iterator[Any]:
 def _hollow(block: Json) -> tuple[Json, list[Json]]:
     """How a block starts, and what makes it whole."""
     match block["type"]:
-        case "text" if not block.get("citations"):
-            return {**block, "text": ""}, [{"type": "text_delta", "text": block["text"]}]
-        case "tool_use":
-            text = json.dumps(block["input"])
-            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": text}]
-        case _:  # comes whole, as blocks of servers' own tools do
+        case "text":
+            cited: list[Json] = block.get("citations") or []
+            text = {"type": "text_delta", "text": block["text"]}
+            more = [{"type": "citations_delta", "citation": each} for each in cited]
+            return {**block, "text": "", **({"citations": []} if cited else {})}, [text, *more]
+        case "thinking":
+            thought = {"type": "thinking_delta", "thinking": block["thinking"]}
+            sign = {"type": "signature_delta", "signature": block["signature"]}
+            return {**block, "thinking": "", "signature": ""}, [thought, sign]
+        case "tool_use" | "server_tool_use":
+            asked = json.dumps(block["input"])
+            return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": asked}]
+        case _:  # comes whole, as results of servers' own tools do
             return block, []
 
 

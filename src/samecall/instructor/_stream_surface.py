@@ -41,7 +41,8 @@ class _Surface:
 
     def _samecall_wanted(self, event: Any) -> bool:
         # OpenAI tells the usage in an event without choices, to those who ask for one
-        return self._samecall_usage or getattr(event, "choices", True) or not event.usage
+        asked = self._samecall_usage or getattr(event, "choices", True)
+        return asked or not getattr(event, "usage", None)
 
     @property
     def response(self) -> Any:

@@ -221,6 +221,8 @@ def _generated(_: str, events: Sequence[Stored]) -> Any:
         for candidate in event.pop("candidates", None) or ():
             mine = candidates.setdefault(candidate.get("index") or 0, {"parts": []})
             content: Json = candidate.pop("content", None) or {}
+            if mine.get("logprobsResult") and candidate.get("logprobsResult"):
+                raise ValueError("what they come to together is not told")
             _add_parts(mine["parts"], content.pop("parts", None) or ())
             mine.update(candidate, content={**mine.get("content", {}), **content})
         answer.update({k: v for k, v in event.items() if v is not None})
@@ -234,6 +236,8 @@ def _generated(_: str, events: Sequence[Stored]) -> Any:
 
 def _add_parts(parts: list[Json], more: Sequence[Json]) -> None:
     for part in more:
+        if {"partialArgs", "willContinue"} & (part.get("functionCall") or {}).keys():
+            raise ValueError("the arguments came in pieces, in a form of their own")
         last = parts[-1] if parts else {}
         if part.keys() == last.keys() <= {"text", "thought"} and "text" in part:
             last["text"] += part["text"]

@@ -6,7 +6,7 @@ The SDK's own events are what is shared and kept; each caller lets instructor pa
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, cast, get_origin
 
@@ -155,7 +155,8 @@ class _Owned:
         for owner in (self._events, self._raw):
             close = getattr(owner, "aclose", None) or getattr(owner, "close", None)
             if close is not None:
-                await close()
+                with suppress(Exception):  # the other one is to be closed all the same
+                    await close()
 
 
 def parsing(question: Question) -> dict[str, Any]:

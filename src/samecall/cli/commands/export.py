@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
-from samecall.cli._moving import moving
-from samecall.cli._options import Json, Namespace, Url, cache_at, namespace_of, run
+from samecall.cli._moving import PIPE, moving, to_pipe
+from samecall.cli._options import Json, Namespace, Url, cache_at, namespace_of, note, run
 from samecall.cli._trouble import say, to_json
 
 __all__ = ["command"]
 
 
 def command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Is there once it is whole.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Is there once it is whole; - is standard output.")
+    ],
     url: Url,
     namespace: Namespace = "default",
     json: Json = False,
@@ -25,9 +27,10 @@ def command(
     the file cannot be written; 3 if the store is not there.
     """
     space = namespace_of(namespace)
-    with moving(file):
-        count = run(_export(url, space, file))
-    say(to_json({"entries": count, "file": file}) if json else f"{count:,} entries in {file}")
+    with moving(file), to_pipe(file) as path:
+        count = run(_export(url, space, path))
+    told = to_json({"entries": count, "file": file}) if json else f"{count:,} entries in {file}"
+    (note if file == PIPE else say)(told)
 
 
 async def _export(url: str, namespace: str, file: str) -> int:

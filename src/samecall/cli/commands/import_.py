@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from samecall._moving import Imported
-from samecall.cli._moving import moving
+from samecall.cli._moving import from_pipe, moving
 from samecall.cli._options import Json, Seals, Url, cache_at, every_namespace, run, seal_of
 from samecall.cli._trouble import say, to_json
 
@@ -15,7 +15,9 @@ __all__ = ["command"]
 
 
 def command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="As export wrote it.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="As export wrote it; - is standard input.")
+    ],
     url: Url,
     namespace: Annotated[
         str | None,
@@ -30,8 +32,8 @@ def command(
     stored); 2 if the file cannot be read; 3 if the store is not there.
     """
     space = every_namespace(namespace)
-    with moving(file):
-        done = run(_import(url, space, file, seal))
+    with moving(file), from_pipe(file) as path:
+        done = run(_import(url, space, path, seal))
     if json:
         say(to_json(done))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -134,6 +135,8 @@ async def _closing(client: Any) -> AsyncGenerator[None]:
 def _client(provider: str) -> Any:
     import instructor
 
+    # it logs what it raises, traceback and all
+    logging.getLogger("instructor").addHandler(logging.NullHandler())
     try:
         return instructor.from_provider(provider, async_client=True)
     except Exception as error:  # noqa: BLE001 - of instructor or the SDK: a name, a key, a package
