@@ -60,7 +60,7 @@ class Listener(Request):
         async with studio.recording(tape):
             flight.generation.led_by(claim.stamp)
             if claim.state is ClaimState.ALONE or not studio.archive.records:
-                async with hold.kept():
+                async with hold.kept(takes=False):
                     yield _nothing
                 return
             lease, timeout = self.policy.lease, self.policy.op_timeout
