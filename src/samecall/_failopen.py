@@ -24,7 +24,7 @@ __all__ = ["FailOpenStore"]
 T = TypeVar("T")
 _GRAIN = 0.001
 _Commit = tuple[Key, bytes, bytes, bytes, float, bytes]
-_LEFT = 0.25  # of the patience, for the look of who has waited for a subscription in vain
+_LEFT = 0.25  # of the patience at least, for the look after a subscription in vain
 _OWED = 1.0  # seconds for a RELEASE that nobody waits for
 
 
@@ -216,9 +216,10 @@ class FailOpenStore(Prompting):
             told = await self._all("generations", asked, timeout)
         else:
             # a store that knows of no offers serves all caches but those that seal
-            args = (namespace, tags, ttl, *((offers,) if offers else ()))
-            read = self.store.generations
-            told = await self.ask("generations", lambda: read(*args), timeout)
+            read = partial(
+                self.store.generations, namespace, tags, ttl, *([offers] if offers else [])
+            )
+            told = await self.ask("generations", read, timeout)
         if any(isinstance(one, Replaced) for one in told or ()):
             self.noted("generations", "what stood there was none, and is replaced")
         return None if told is None else tuple(map(bytes, told))
@@ -251,6 +252,8 @@ class FailOpenStore(Prompting):
     async def _heard(
         self, task: asyncio.Task[None], bell: asyncio.Future[Bell], timeout: float
     ) -> BoundBell | DeafBell:
+        now = asyncio.get_running_loop().time
+        began = now()
         await patience(bell, timeout * (1 - _LEFT))
         if bell.done() and not bell.cancelled():
             error = bell.exception()
@@ -261,8 +264,7 @@ class FailOpenStore(Prompting):
         else:
             task.cancel()
             self._fault("listen", f"no answer in {timeout * (1 - _LEFT):g} s", opens=False)
-            return DeafBell(_LEFT)
-        return DeafBell()
+        return DeafBell(max(_LEFT, 1 - (now() - began) / timeout))
 
     # --- asked for by name: trouble is told ------------------------------------------------------
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from core_support import World, outcomes, spawn, virtual
 
 from samecall import ConfigurationError, Policy
-from samecall._errors import StoreRefused, StoreUnreachable
+from samecall._entry import Key
+from samecall._errors import StoreError, StoreRefused, StoreUnreachable
 from samecall._key import key_from
 from samecall._ports import BreakerChanged, StoreFaulted
 from samecall._waiting import patience
@@ -90,6 +93,35 @@ async def test_one_that_answers_once_and_then_no_more(w: World, in_parts: bool) 
     assert await asyncio.gather(leading, following) == ["yes", "yes"]
     w.store.heal()
     assert breaker(w, 1) == []
+
+
+@virtual
+async def test_a_subscription_that_fails_late_and_then_silence(w: World) -> None:
+    """What the subscription took is no longer there for the look."""
+    one, provider = w.cache(l1=None), w.provider()
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(w.store, name)
+
+        @asynccontextmanager
+        async def listen(self, key: Key) -> AsyncGenerator[Any]:
+            w.store.hold("acquire", "generations")
+            await asyncio.sleep(0.1)
+            raise StoreError("lost")
+            yield
+
+    two = w.cache(l1=None, store=Late())
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    before = w.clock.now()
+    following = asyncio.ensure_future(two.get_or_call("k", provider))
+    await provider.until_waiting(2)
+    assert w.clock.now() - before < 0.21
+    provider.answer("yes")
+    assert await asyncio.gather(leading, following) == ["yes", "yes"]
+    w.store.heal()
+    await asyncio.sleep(1)
 
 
 @virtual
