@@ -12,7 +12,7 @@ from samecall._breaker import Breaker
 from samecall._debts import Debts
 from samecall._entry import Key
 from samecall._errors import StoreError
-from samecall._hearing import BoundBell, DeafBell, Hearing, subscribe
+from samecall._hearing import LOOK, BoundBell, DeafBell, Hearing, subscribe
 from samecall._ports import Acquired, Bell, Event, Found, LeaseStore, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._prompting import Prompting, Question
@@ -24,7 +24,6 @@ __all__ = ["FailOpenStore"]
 T = TypeVar("T")
 _GRAIN = 0.001
 _Commit = tuple[Key, bytes, bytes, bytes, float, bytes]
-_LEFT = 0.25  # of the patience at least, for the look after a subscription in vain
 _OWED = 1.0  # seconds for a RELEASE that nobody waits for
 
 
@@ -216,9 +215,8 @@ class FailOpenStore(Prompting):
             told = await self._all("generations", asked, timeout)
         else:
             # a store that knows of no offers serves all caches but those that seal
-            read = partial(
-                self.store.generations, namespace, tags, ttl, *([offers] if offers else [])
-            )
+            more = (offers,) if offers else ()
+            read = partial(self.store.generations, namespace, tags, ttl, *more)
             told = await self.ask("generations", read, timeout)
         if any(isinstance(one, Replaced) for one in told or ()):
             self.noted("generations", "what stood there was none, and is replaced")
@@ -254,7 +252,7 @@ class FailOpenStore(Prompting):
     ) -> BoundBell | DeafBell:
         now = asyncio.get_running_loop().time
         began = now()
-        await patience(bell, timeout * (1 - _LEFT))
+        await patience(bell, timeout * (1 - LOOK))
         if bell.done() and not bell.cancelled():
             error = bell.exception()
             if error is None:
@@ -263,8 +261,8 @@ class FailOpenStore(Prompting):
             self._fault("listen", f"{type(error).__name__}: {error}", opens=False)
         else:
             task.cancel()
-            self._fault("listen", f"no answer in {timeout * (1 - _LEFT):g} s", opens=False)
-        return DeafBell(max(_LEFT, 1 - (now() - began) / timeout))
+            self._fault("listen", f"no answer in {timeout * (1 - LOOK):g} s", opens=False)
+        return DeafBell(max(LOOK, 1 - (now() - began) / timeout))
 
     # --- asked for by name: trouble is told ------------------------------------------------------
 

@@ -8,10 +8,12 @@ from contextlib import AbstractAsyncContextManager
 
 from samecall._ports import Bell
 
-__all__ = ["LONGEST_LOOK", "BoundBell", "DeafBell", "Hearing", "subscribe"]
+__all__ = ["LONGEST_LOOK", "LOOK", "BoundBell", "DeafBell", "Hearing", "subscribe"]
 
 LONGEST_LOOK = 2.0
 """Seconds after which a waiter looks for itself, whatever it hears."""
+LOOK = 0.25
+"""Of the patience at least, for the look after a subscription in vain."""
 _FIRST_LOOK = 0.15  # where no bell rings; then 0.3, 0.6, 1.2: 20 commands in 30 s in all
 
 
