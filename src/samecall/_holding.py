@@ -18,8 +18,9 @@ would go on until our call ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from typing import Self
 
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
@@ -60,24 +61,53 @@ class Hold:
         self._lapsed = False
         self._hurried = False
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._context: Context | None = None
 
-    @asynccontextmanager
-    async def kept(self, *, renews: bool = True) -> AsyncGenerator[None]:
-        """Keep it while the body runs. renews: else somebody does, who says when it is `lapsed`."""
+    def kept(self, *, renews: bool = True) -> Self:
+        """For `async with`, whose body it is kept for.
+
+        renews: else somebody does, who says when it is `lapsed`.
+        """
         self._renews = renews
-        task = asyncio.get_running_loop().create_task(self._keep())
-        try:
-            yield
-        finally:
-            task.cancel()
-            # no ring with claim and flight is left for the collector
-            self._leads, self.current = _never, _always
-            self.overtaken = self.forgotten = _nothing
+        return self
+
+    async def __aenter__(self) -> Callable[[], Awaitable[None]]:
+        """Gives something to await that does nothing, see `Request.led`."""
+        self._context = copy_context()
+        # a timer: most calls are over before there is anything to do for a task
+        self._timer = asyncio.get_running_loop().call_later(self._rhythm, self._begin)
+        if self._hurried:
+            self._begin()
+        return _nothing_at_all
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        # no ring with claim and flight is left for the collector
+        self._leads, self.current = _never, _always
+        self.overtaken = self.forgotten = _nothing
+        self._timer = self._task = self._context = None
+
+    def _begin(self) -> None:
+        if self._timer is not None and self._task is None:
+            self._timer.cancel()
+            self._hurried = False
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._keep(), context=self._context)
+
+    @property
+    def _rhythm(self) -> float:
+        return min(self._policy.lease, RENEW_AT_LEAST) / 3
 
     def hurry(self) -> None:
         """Something was told of the key or its generations: look now."""
         if self._leads():
             self._hurried = True
+            self._begin()
             if self._waiter is not None:
                 wake(self._waiter)
 
@@ -89,7 +119,6 @@ class Hold:
     async def _keep(self) -> None:
         wanted = True
         while True:
-            await self._pause(min(self._policy.lease, RENEW_AT_LEAST) / 3)
             if wanted and not await self.current():
                 wanted = False
                 self.forgotten()
@@ -97,6 +126,7 @@ class Hold:
                 self._lapsed = not kept
             if self._lapsed and self._leads() and not await self._again():
                 return
+            await self._pause(self._rhythm)
 
     async def _pause(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -135,6 +165,9 @@ class Hold:
 
 
 def _nothing() -> None: ...
+
+
+async def _nothing_at_all() -> None: ...
 
 
 def _never() -> bool:

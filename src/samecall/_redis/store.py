@@ -6,14 +6,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
-from typing import Any, NoReturn
+from functools import lru_cache, partial
+from typing import Any, cast
 
 from samecall._changes import Heard
 from samecall._entry import STAMP_END, STAMP_START, Key
-from samecall._errors import StoreError
 from samecall._news import RIDES
-from samecall._ports import EPOCH_NONE, Acquired, Bell, Failed, Found, Hit, Lead, Offer, Wait
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
@@ -22,9 +21,9 @@ from samecall._redis.checks import RedisChecks
 from samecall._redis.jobs import Job
 from samecall._redis.link import Command, SlotMoving
 from samecall._redis.moving import acquire_by_key
-from samecall._redis.nonsense import nonsense
 from samecall._redis.places import Lines, lines_of
 from samecall._redis.recordings import Recordings
+from samecall._redis.replies import acquired, flag, generation, refuse, seconds
 from samecall._redis.walk import scan, walk
 
 __all__ = ["RedisStore", "open_redis"]
@@ -44,7 +43,12 @@ def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], Redis
 
 
 def _how(lease: float, seen: bytes) -> bytes:
-    return b"%012d" % min(_ms(lease), 10**12 - 1) + seen
+    return _lasting(lease) + seen
+
+
+@lru_cache(64)
+def _lasting(lease: float) -> bytes:
+    return b"%012d" % min(_ms(lease), 10**12 - 1)
 
 
 def _ms(seconds: float) -> int:
@@ -79,14 +83,14 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         """See `_prompt.Prompt`."""
         named = (names.value(key),)
         args = (token, _how(lease, seen))
-        job = Job(scripts.ACQUIRE, named, args, reply, settles=False, read=_acquired, told=told)
+        job = Job(scripts.ACQUIRE, named, args, reply, settles=False, read=acquired, told=told)
         self._put(job)
 
     def telling(
         self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]]:
         """See `_prompt.Prompt`."""
-        ask = partial(self._reads.ask, scripts.GENERATIONS, read=_generation)
+        ask = partial(self._reads.ask, scripts.GENERATIONS, read=generation)
         made = offers or [Offer(os.urandom(16)) for _ in tags]
         return [
             ask((names.generation(namespace, tag),), (one.fresh, _ms(ttl), one.instead))
@@ -95,11 +99,13 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         """See `_ports.LeaseStore`."""
+        args, ask = (token, _how(lease, seen)), self._reads.ask
+        if self.prompt is not None:
+            named = (names.value(key),)
+            return cast("Acquired", await ask(scripts.ACQUIRE, named, args, read=acquired))
         keys = names.of_call(key)
-        named = keys[:1] if self.prompt is not None else keys
-        args = (token, _how(lease, seen))
         try:
-            return _acquired(await self._reads.ask(scripts.ACQUIRE, named, args))
+            return acquired(await ask(scripts.ACQUIRE, keys, args))
         except SlotMoving:
             take = partial(self._take, token, _ms(lease))
             give_back = partial(self.release, key, token)
@@ -111,9 +117,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         """See `_ports.LeaseStore`."""
-        return _flag(
-            await self._writes.ask(scripts.RENEW, (names.lease(key),), (token, _ms(lease)))
-        )
+        return flag(await self._writes.ask(scripts.RENEW, (names.lease(key),), (token, _ms(lease))))
 
     async def commit(
         self,
@@ -134,7 +138,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         keys = (*names.of_call(key), names.change(key, data[STAMP_START:STAMP_END]))
         news = (self._channel(key), RIDES, self._bells.publish)
         args = (token, seen, data, _ms(ttl), *news, epoch)
-        return self._writes.ask(scripts.COMMIT, keys, args, settles=True, read=_flag)
+        return self._writes.ask(scripts.COMMIT, keys, args, settles=True, read=flag)
 
     async def fail(
         self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
@@ -143,12 +147,12 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         keys = (names.error(key), names.lease(key), names.tombstone(key))
         kept = _ms(ttl) if ttl > 0 else 0
         args = (token, data, kept, self._channel(key), RIDES, self._bells.publish, epoch)
-        return _flag(await self._settle(scripts.FAIL, keys, args))
+        return flag(await self._settle(scripts.FAIL, keys, args))
 
     async def release(self, key: Key, token: bytes) -> bool:
         """See `_ports.LeaseStore`."""
         args = (token, self._channel(key), self._bells.publish)
-        return _flag(await self._settle(scripts.RELEASE, (names.lease(key),), args))
+        return flag(await self._settle(scripts.RELEASE, (names.lease(key),), args))
 
     def _settle(
         self, script: scripts.Script, keys: tuple[str, ...], args: Command
@@ -178,9 +182,9 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             case [b"N"]:
                 return None
             case [b"H", int(left), bytes(data)]:
-                return Found(data, _seconds(left))
+                return Found(data, seconds(left))
             case other:
-                return _nonsense(other)
+                return refuse(other)
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""
@@ -188,17 +192,17 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             command = (b"SET", names.value(key), data, b"PX", _ms(ttl))
             reply = await self._writes.ask(None, (), command)
             if reply != b"OK":
-                _nonsense(reply)
+                refuse(reply)
             return
         keys = (names.value(key), names.change(key, data[STAMP_START:STAMP_END]))
-        _flag(await self._writes.ask(scripts.PUT, keys, (data, _ms(ttl))))
+        flag(await self._writes.ask(scripts.PUT, keys, (data, _ms(ttl))))
 
     async def forget(self, key: Key, tombstone: float) -> None:
         """See `_ports.Store`."""
         keys = (*names.of_call(key), names.change(key))
         kept = _ms(tombstone) if tombstone > 0 else 0
         args = (kept, self._channel(key), self._bells.publish, os.urandom(16))
-        _flag(await self._settle(scripts.FORGET, keys, args))
+        flag(await self._settle(scripts.FORGET, keys, args))
 
     async def generations(
         self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
@@ -212,7 +216,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             None, (), (b"UNLINK", names.generation(namespace, tag)), settles=True
         )
         if not isinstance(reply, int):
-            _nonsense(reply)
+            refuse(reply)
 
     async def clear(self, namespace: str) -> int:
         """See `_ports.Store`. Scans the whole database in small steps; calls in the air go on."""
@@ -226,7 +230,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         gone = 0
         async for found in scan(lane, pattern):
             reply = await self._writes.unlink(found)
-            gone += reply if isinstance(reply, int) else _nonsense(reply)
+            gone += reply if isinstance(reply, int) else refuse(reply)
         return gone
 
     def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
@@ -235,7 +239,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def ping(self) -> None:
         """Return if Redis runs scripts and takes writes."""
-        _flag(await self._reads.probe(scripts.PING, _PING))
+        flag(await self._reads.probe(scripts.PING, _PING))
 
     def statistics(self) -> dict[str, int]:
         """Jobs on either lane, bells that listen, and channels that are known."""
@@ -260,41 +264,3 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             self._bells.aclose(),
             *(() if self._ear is None else (self._ear.aclose(),)),
         )
-
-
-# --- replies: anything but the expected form is a StoreError ----------------------------------
-
-
-def _nonsense(reply: object) -> NoReturn:
-    raise nonsense(reply)
-
-
-def _seconds(left: int) -> float:
-    # -1 is a value that somebody made eternal: counted as expired, the next COMMIT mends it
-    return max(0, left) / 1000
-
-
-def _flag(reply: object) -> bool:
-    if isinstance(reply, int) and reply in (0, 1):
-        return reply == 1
-    return _nonsense(reply)
-
-
-def _generation(reply: object) -> bytes:
-    return reply if isinstance(reply, bytes) else _nonsense(reply)
-
-
-def _acquired(reply: object) -> Acquired:
-    match reply:
-        case (int(left), bytes(data)):
-            return Hit(data, _seconds(left))
-        case [b"E", int(left), bytes(data)]:
-            return Failed(data, _seconds(left))
-        case [b"W", bytes(token), int(left), bytes(stamp)]:
-            return Wait(token, left / 1000, stamp)
-        case [b"L", bytes(stamp), bytes(epoch)]:
-            return Lead(stamp, epoch)
-        case [b"X", bytes(message)]:
-            raise StoreError(f"Redis took no lease: {message.decode(errors='replace')}")
-        case _:
-            _nonsense(reply)
