@@ -30,6 +30,8 @@ NOT_RUN = {
     "pytest": "runs these tests",
     "kubectl run": "needs a cluster; `samecall top`, which it runs there, is run of docs/cli.md",
 }
+if shutil.which("git") is None:
+    NOT_RUN["pre-commit install"] = "needs git"
 # What would take minutes, or a port that may be taken; what a line says itself comes later.
 SMALLER = {
     "samecall demo": "--calls 60 --prompts 6 --workers 2 --latency 0.1",
@@ -167,7 +169,7 @@ def place(page: str, cwd: Path) -> Path:
         return ROOT
     if page == "docs/examples.md":
         return ROOT / "docs" / "examples"
-    if page == "CONTRIBUTING.md":  # in a clone
+    if page == "CONTRIBUTING.md" and shutil.which("git"):  # in a clone
         subprocess.run(["git", "init", "-q", cwd], check=True)
         shutil.copy(ROOT / ".pre-commit-config.yaml", cwd)
     (cwd / "my_service").mkdir()

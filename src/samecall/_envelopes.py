@@ -68,8 +68,8 @@ class Envelopes:
         Give or take what clocks may differ by. It is known here alone, and of the last keys.
         """
         if self.seals is not None:
+            self._forgotten.pop(key, None)
             self._forgotten[key] = time.time()
-            self._forgotten.move_to_end(key)
             if len(self._forgotten) > _MOST:
                 self._forgotten.popitem(last=False)
 

@@ -5,6 +5,9 @@
          LEAD, after a `forget`    OVER, and what was taken is given back
          HIT, ERROR, WAIT          OVER: somebody else has answered, or leads
 
+Who calls without an answer to its ACQUIRE asks in the same way as soon as the store answers, and
+from then on holds a lease as others do.
+
 The call goes on when its hold is over, for those who wait for it, and COMMIT decides. But nobody
 joins it any more. Without that
 
@@ -18,14 +21,13 @@ would go on until our call ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextvars import Context, copy_context
-from typing import Self
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
 from samecall._policy import Policy
-from samecall._ports import EPOCH_NONE, Lead
+from samecall._ports import EPOCH_NONE, EPOCH_UNTOLD, Lead
 from samecall._watching import wake
 
 __all__ = ["RENEW_AT_LEAST", "Hold"]
@@ -37,8 +39,8 @@ RENEW_AT_LEAST = 5.0
 class Hold:
     """One leader's hold on its lease.
 
-    held: key and token; base and epoch, as LEAD told them. leads: not once the claim is settled,
-        nor if LEAD was never told. overtaken: called when another leads or has answered.
+    held: key and token; base and epoch, as LEAD told them, or `EPOCH_UNTOLD`. leads: not once the
+        claim is settled. overtaken: called when another leads or has answered.
         forgotten: called when what the call makes is worth nothing to whoever asks from now on.
         current: whether what it makes is of the present generations.
     """
@@ -58,75 +60,67 @@ class Hold:
         self._key, self._token, self._base, self._epoch = held
         self._policy = policy
         self._renews = True
+        self._told = self._epoch != EPOCH_UNTOLD
+        self._takes = True
         self._lapsed = False
         self._hurried = False
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._every = min(policy.lease, RENEW_AT_LEAST) / 3
+        self._alarm: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._context: Context | None = None
 
-    def kept(self, *, renews: bool = True) -> Self:
-        """For `async with`, whose body it is kept for.
+    @asynccontextmanager
+    async def kept(self, *, renews: bool = True, takes: bool = True) -> AsyncGenerator[None]:
+        """Keep it while the body runs.
 
-        renews: else somebody does, who says when it is `lapsed`.
+        renews: else somebody does, who says when it is `lapsed`. takes: a lease, if there is none
+        yet: not for what nobody records, and who waits for its end would want to follow.
         """
         self._renews = renews
-        return self
-
-    async def __aenter__(self) -> Callable[[], Awaitable[None]]:
-        """Gives something to await that does nothing, see `Request.led`."""
-        self._context = copy_context()
-        # a timer: most calls are over before there is anything to do for a task
-        self._timer = asyncio.get_running_loop().call_later(self._rhythm, self._begin)
-        if self._hurried:
-            self._begin()
-        return _nothing_at_all
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-        # no ring with claim and flight is left for the collector
-        self._leads, self.current = _never, _always
-        self.overtaken = self.forgotten = _nothing
-        self._timer = self._task = self._context = None
-
-    def _begin(self) -> None:
-        if self._timer is not None and self._task is None:
-            self._timer.cancel()
-            self._hurried = False
-            loop = asyncio.get_running_loop()
-            self._task = loop.create_task(self._keep(), context=self._context)
-
-    @property
-    def _rhythm(self) -> float:
-        return min(self._policy.lease, RENEW_AT_LEAST) / 3
+        self._takes = takes
+        # a timer, and a task only for a call that is longer: most of what a task costs is its start
+        self._alarm = asyncio.get_running_loop().call_later(self._every, self._start)
+        try:
+            yield
+        finally:
+            self._alarm.cancel()
+            if self._task is not None:
+                self._task.cancel()
+            # no ring with claim and flight is left for the collector
+            self._alarm = self._task = None
+            self._leads, self.current = _never, _always
+            self.overtaken = self.forgotten = _nothing
 
     def hurry(self) -> None:
         """Something was told of the key or its generations: look now."""
         if self._leads():
             self._hurried = True
-            self._begin()
             if self._waiter is not None:
                 wake(self._waiter)
+            elif self._task is None and self._alarm is not None:
+                self._alarm.cancel()
+                self._start()
 
     def lapsed(self) -> None:
         """A reply said that the lease is not ours."""
         self._lapsed = True
         self.hurry()
 
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
     async def _keep(self) -> None:
-        wanted = True
+        wanted, self._hurried = True, False
         while True:
             if wanted and not await self.current():
                 wanted = False
                 self.forgotten()
             if self._renews and (kept := await self._renew()) is not None:
-                self._lapsed = not kept
-            if self._lapsed and self._leads() and not await self._again():
+                self._lapsed = not (kept and self._told)
+            asks = self._lapsed and (self._told or self._takes)
+            if asks and self._leads() and not await self._again():
                 return
-            await self._pause(self._rhythm)
+            await self._pause(self._every)
 
     async def _pause(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -156,7 +150,7 @@ class Hold:
             self.overtaken()
             return False
         if reply.epoch in (EPOCH_NONE, self._epoch):
-            self._renews, self._lapsed = True, False
+            self._renews, self._lapsed, self._told = True, False, True
             return True
         self.forgotten()
         if self._leads():  # else its end has freed the lease, or owes it
@@ -165,9 +159,6 @@ class Hold:
 
 
 def _nothing() -> None: ...
-
-
-async def _nothing_at_all() -> None: ...
 
 
 def _never() -> bool:

@@ -1,6 +1,6 @@
 """Entries out of a store into a file and back, as JSON Lines.
 
-    {"format":"samecall/1","namespace":"prod","made":1764000000.0}     the header
+    {"format":"samecall/1","namespace":"prod","made":1764000000.0,"entries":1}   the header
     {"key":"<64 hex>","left":3600.0,"data":"<base64 of the envelope>"}  one a line
 
 Sealed entries move sealed: who writes the file needs no key, who reads it back does.
@@ -34,6 +34,7 @@ _STEP = 32
 _HELD = 2**20
 """Bytes of the lines that are stored at a time, give or take one."""
 _UNTOLD = "the store does not tell its generations, without which nothing is kept"
+_DIGITS = 20
 _LINE = 128 * 2**20
 """Bytes of the longest line that is read."""
 
@@ -42,6 +43,8 @@ class _Header(msgspec.Struct):
     format: str
     namespace: str
     made: float
+    entries: int = 0
+    """How many follow; a file of an older samecall does not tell."""
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,7 +74,7 @@ async def export_to(
     """
     target = _path(path)
     header = _Header(f"{_NAME}/{_FORMAT}", namespace, time.time())
-    lines = [msgspec.json.encode(header)]
+    lines = [_head(header)]
     known: set[bytes] = set()
     if storing := room.flights.storing():  # what was answered just now is to be in it
         await asyncio.wait(storing)
@@ -88,12 +91,25 @@ async def export_to(
                 await to_thread.run_sync(file.write, _joined(lines))
                 lines.clear()
         await to_thread.run_sync(file.write, _joined(lines))
-        await to_thread.run_sync(file.close)
+        header.entries = len(known)
+        await to_thread.run_sync(_end, file, _head(header))
         await to_thread.run_sync(part.replace, target)
     finally:
         file.close()
         part.unlink(missing_ok=True)
     return len(known)
+
+
+def _end(file: IO[bytes], head: bytes) -> None:
+    file.seek(0)  # what stands there is as long
+    file.write(head)
+    file.close()
+
+
+def _head(header: _Header) -> bytes:
+    """A header, as long whatever number is in it."""
+    line = msgspec.json.encode(header)
+    return line.ljust(len(line) + _DIGITS - len(str(header.entries)))
 
 
 async def _is_an_answer(room: Room, key: Key, found: Found, policy: Policy) -> bool:
@@ -146,6 +162,8 @@ async def import_from(
             finally:  # what stands before a damaged line is stored
                 await asyncio.gather(*puts)
             stored += len(puts)
+    if len(known) < header.entries:
+        raise _damaged(number + 1, f"it is missing: {header.entries} entries were written")
     return Imported(stored, expired)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -86,14 +86,16 @@ class Request:
             self.key, self.call, self.policy, self.codec, seen, tags=self.tags, asked=self.asked
         )
 
-    def led(
+    @asynccontextmanager
+    async def led(
         self, claim: Claim, hold: Hold, flight: Flight[Outcome], studio: Studio
-    ) -> AbstractAsyncContextManager[Callable[[], Awaitable[None]]]:
+    ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
         """Around the call of a flight that leads for this request, until the store is told.
 
         Gives what is to be awaited once the flight has landed.
         """
-        return hold.kept()
+        async with hold.kept():
+            yield _nothing
 
     def begins(self, generations: tuple[bytes, ...]) -> None:
         """The call is about to be made, under these generations."""
@@ -144,6 +146,10 @@ class Grounded:
 
 
 Outcome = Found | Unstored | Crashed | Grounded
+
+
+async def _nothing() -> None:
+    """What is left to do for an answer that nobody could follow."""
 
 
 def ended(error: BaseException | None) -> Outcome:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from place_support import Place, says, stored, until_says
+from place_support import Place, says, stored, until, until_says
 
 from samecall import L1, Cache, Policy
 from samecall._key import key_from
@@ -80,6 +80,28 @@ async def test_nothing_begun_before_comes_back_after(place: Place, way: str) -> 
     await one._rooms.here().flights.settled(key_from("k", place.namespace))
     assert await one.get_or_call("k", provider) == "new"
     assert provider.calls == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refresh_begun_before_brings_nothing_back(place: Place, way: str) -> None:
+    """In the background, of what the other process has forgotten meanwhile."""
+    policy = Policy(ttl=1_000, stale_while_revalidate=2_000)
+    one, other, provider = place.cache(policy), place.cache(policy), GatedProvider[Any]()
+    await one.get_or_call("k", says("old"), tags=("invoice",))
+    await stored(one)
+    await place.age(one, 1_500)
+    assert await one.get_or_call("k", provider, tags=("invoice",)) == "old"
+    await provider.until_waiting(1)
+    await forget(other, way)
+    provider.answer_one("refreshed")
+    await until(lambda: one.statistics().flights == 0)
+    await place.settled(one)
+    for cache in (one, other):
+        assert await cache.peek("k") is None
+        assert await cache.get_or_call("k", says(id(cache)), mode="bypass") == id(cache)
+    assert await other.get_or_call("k", says("new"), tags=("invoice",)) == "new"
+    await stored(other)
+    assert await one.get_or_call("k", says("not called")) == "new"
 
 
 async def test_a_stale_answer_is_forgotten_too(place: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -542,6 +543,27 @@ async def test_a_spoilt_file_is_told_and_left_alone(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "answer",
+    ['{"tag": "plain", "text": 1}', '{"tag": "plain", "msgpack": {"a": %s}}' % ("9" * 30), "null"],
+    ids=["no text", "too large", "none"],
+)
+def test_an_answer_that_is_none(path: Path, answer: str) -> None:
+    path.parent.mkdir()
+    line = f'{{"key": "{"ab" * 32}", "namespace": "default", "answer": {answer}}}'
+    path.write_text(f'{{"samecall": "cassette", "format": 1}}\n{line}\n')
+    with pytest.raises(ConfigurationError, match="line 2: no recorded call"):
+        Cassette(path)
+
+
+@pytest.mark.parametrize("version", ["true", "0", "1.0", "null"])
+def test_a_format_that_is_none(path: Path, version: str) -> None:
+    path.parent.mkdir()
+    path.write_text(f'{{"samecall": "cassette", "format": {version}}}\n')
+    with pytest.raises(ConfigurationError, match="line 1: this is no cassette"):
+        Cassette(path)
+
+
 async def test_a_file_spoilt_while_recording_keeps_nothing_half_written(path: Path) -> None:
     """What others made of it meanwhile is not overwritten; what was paid is written after it."""
 
@@ -558,6 +580,36 @@ async def test_a_file_spoilt_while_recording_keeps_nothing_half_written(path: Pa
     path.unlink()
     cassette.save()
     assert len(path.read_text().splitlines()) == 2
+    await cassette.aclose()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+async def test_a_full_disk_takes_no_recording_and_spoils_no_file(
+    path: Path, recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says which file; what was recorded can be saved once there is room."""
+
+    async def pay() -> str:
+        return "paid"
+
+    before = path.read_bytes()
+    cassette = Cassette(path, mode="record")
+    await cassette.get_or_call("another", pay)
+
+    def no_room(**_: Any) -> tuple[int, str]:
+        left = path.parent / "left"
+        left.touch()
+        return os.open("/dev/full", os.O_WRONLY), str(left)
+
+    monkeypatch.setattr("tempfile.mkstemp", no_room)
+    with pytest.raises(OSError, match="cassette not written") as raised:
+        await cassette.aclose()
+    assert raised.value.filename == str(path)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    cassette.save()
+    assert len(path.read_bytes().splitlines()) == len(before.splitlines()) + 1
     await cassette.aclose()
 
 

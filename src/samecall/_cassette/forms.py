@@ -18,7 +18,10 @@ import msgspec
 
 __all__ = ["UNREADABLE", "hidden", "shown"]
 
-UNREADABLE = (ValueError, KeyError, TypeError, RecursionError, msgspec.MsgspecError)
+UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+    msgspec.MsgspecError,
+)  # fmt: skip
 """What reading somebody's text may raise."""
 
 

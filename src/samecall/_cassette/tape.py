@@ -72,7 +72,7 @@ def _check_head(path: Path, line: str) -> None:
         version = head["format"] if head["samecall"] == "cassette" else None
     except UNREADABLE:
         version = None
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise ConfigurationError(f"cassette {path}, line 1: this is no cassette of samecall")
     if version > FORMAT:
         raise ConfigurationError(
@@ -110,8 +110,12 @@ def _write_tape(path: Path, tape: Tape) -> None:
             file.write("".join(f"{line}\n" for line in lines).encode())
         Path(name).chmod(0o644)  # it is made to be shared
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a write does not tell where
+            raise OSError(
+                error.errno, f"cassette not written: {error.strerror}", str(path)
+            ) from None
         raise
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any
 
 from samecall._changes import Heard
 from samecall._entry import STAMP_END, STAMP_START, Key
@@ -21,9 +21,10 @@ from samecall._redis.checks import RedisChecks
 from samecall._redis.jobs import Job
 from samecall._redis.link import Command, SlotMoving
 from samecall._redis.moving import acquire_by_key
+from samecall._redis.nonsense import nonsense
 from samecall._redis.places import Lines, lines_of
 from samecall._redis.recordings import Recordings
-from samecall._redis.replies import acquired, flag, generation, refuse, seconds
+from samecall._redis.replies import acquired, flag, generation, seconds
 from samecall._redis.walk import scan, walk
 
 __all__ = ["RedisStore", "open_redis"]
@@ -91,18 +92,20 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
     ) -> Sequence[asyncio.Future[bytes]]:
         """See `_prompt.Prompt`."""
         ask = partial(self._reads.ask, scripts.GENERATIONS, read=generation)
-        made = offers or [Offer(os.urandom(16)) for _ in tags]
+        named = [names.generation(namespace, tag) for tag in tags]
+        made = offers or [Offer(names.new_generation(name)) for name in named]
         return [
-            ask((names.generation(namespace, tag),), (one.fresh, _ms(ttl), one.instead))
-            for tag, one in zip(tags, made, strict=True)
+            ask((name,), (one.fresh, _ms(ttl), one.instead))
+            for name, one in zip(named, made, strict=True)
         ]
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         """See `_ports.LeaseStore`."""
         args, ask = (token, _how(lease, seen)), self._reads.ask
         if self.prompt is not None:
-            named = (names.value(key),)
-            return cast("Acquired", await ask(scripts.ACQUIRE, named, args, read=acquired))
+            one = (names.value(key),)
+            found: Acquired = await ask(scripts.ACQUIRE, one, args, read=acquired)
+            return found
         keys = names.of_call(key)
         try:
             return acquired(await ask(scripts.ACQUIRE, keys, args))
@@ -184,7 +187,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             case [b"H", int(left), bytes(data)]:
                 return Found(data, seconds(left))
             case other:
-                return refuse(other)
+                raise nonsense(other)
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""
@@ -192,7 +195,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             command = (b"SET", names.value(key), data, b"PX", _ms(ttl))
             reply = await self._writes.ask(None, (), command)
             if reply != b"OK":
-                refuse(reply)
+                raise nonsense(reply)
             return
         keys = (names.value(key), names.change(key, data[STAMP_START:STAMP_END]))
         flag(await self._writes.ask(scripts.PUT, keys, (data, _ms(ttl))))
@@ -216,7 +219,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             None, (), (b"UNLINK", names.generation(namespace, tag)), settles=True
         )
         if not isinstance(reply, int):
-            refuse(reply)
+            raise nonsense(reply)
 
     async def clear(self, namespace: str) -> int:
         """See `_ports.Store`. Scans the whole database in small steps; calls in the air go on."""
@@ -230,7 +233,9 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         gone = 0
         async for found in scan(lane, pattern):
             reply = await self._writes.unlink(found)
-            gone += reply if isinstance(reply, int) else refuse(reply)
+            if not isinstance(reply, int):
+                raise nonsense(reply)
+            gone += reply
         return gone
 
     def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:

@@ -8,7 +8,7 @@ import math
 import sys
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -112,7 +112,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def told(error: SamecallError) -> str:
     """What is wrong with the store, in words for the person who typed the URL."""
     if isinstance(error, StoreRefused):
-        return f"the store refuses the login: {error}"
+        return error.advice("the store")
     if isinstance(error, StoreError):
         return f"no answer from the store: {error}"
     return str(error)
@@ -204,12 +204,23 @@ async def _answers(store: Any, url: str, *, able: bool) -> None:
     except TimeoutError:
         raise Trouble(f"no answer from {without_login(url)} in {PATIENCE:g} s") from None
     except StoreRefused as error:
-        raise Trouble(f"{without_login(url)} refuses the login: {error}") from None
+        raise Trouble(error.advice(without_login(url))) from None
     except StoreUnreachable as error:
-        raise Trouble(f"no answer from {without_login(url)}: {error}") from None
+        if able or not await _told_by_some(store):
+            raise Trouble(f"no answer from {without_login(url)}: {error}") from None
     except StoreError as error:
         if able:
             raise Trouble(f"{without_login(url)} does not do its work: {error}") from None
+
+
+async def _told_by_some(store: Any) -> bool:
+    """Whether servers are there that say what they are, though they do no work."""
+    if not hasattr(store, "everywhere"):
+        return False
+    with suppress(TimeoutError, StoreError):
+        async with asyncio.timeout(PATIENCE):
+            return any(isinstance(reply, bytes) for reply in await store.everywhere("INFO"))
+    return False
 
 
 @asynccontextmanager

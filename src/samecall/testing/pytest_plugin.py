@@ -27,7 +27,7 @@ __all__ = [
 _MARKER = "samecall"
 _TAKES = (
     "samecall(path=None, **settings): the cassette of this test; `path` counts from the directory "
-    "of the test's file, `settings` go to `samecall.testing.Cassette`"
+    "of the test's file, `settings` go to `samecall.Cassette`"
 )
 
 
