@@ -7,6 +7,7 @@ import pytest
 
 from cancels import LOOPS, run, storm
 from deaths import WANTED, kill, zombies
+from foreign import DAMAGES, KINDS, foreign, reported, streamed
 from samecall.testing import FaultProxy
 from trouble import CLUSTER_FAULTS, FAULTS, trouble, trouble_on_a_cluster
 
@@ -40,6 +41,30 @@ async def test_a_node_in_trouble(cluster, name):
     assert not found.opened
     if fault.told is not None:
         assert bool(found.faults) is fault.told
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_foreign_bytes(server, damage):
+    """A miss and a counter, whatever stands at whichever key; then ours is there again."""
+    await _was_mended(server.url, damage)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_foreign_bytes_on_a_cluster(cluster, damage):
+    """The same where every key has a slot."""
+    await _was_mended(cluster.url, damage)
+
+
+async def _was_mended(url, damage):
+    for kind in KINDS:
+        found = await foreign(url, kind, damage)
+        assert (kind, found.answers, found.calls) == (kind, ["after"] * 2, 1)
+        assert found.counted > 0
+        assert found.mended
+    found = await streamed(url, damage)
+    assert (found.answers, found.calls) == ([["first", "second"]] * 2, 1)
+    assert found.counted > 0
+    assert (await reported(url, damage)).mended
 
 
 @pytest.mark.parametrize("loop", LOOPS)

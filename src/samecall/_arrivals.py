@@ -73,4 +73,4 @@ class Arrivals:
 def _has_come(asked: asyncio.Future[bytes]) -> bool:
     if not asked.done() or asked.cancelled() or asked.exception() is not None:
         return False
-    return isinstance(asked.result(), bytes)  # else its time is up
+    return type(asked.result()) is bytes  # else its time is up, or there is something to tell

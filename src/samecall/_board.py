@@ -24,8 +24,11 @@ class Board(Protocol):
     Nothing depends on it: without it, or with any `StoreError`, nothing is reported.
     """
 
-    async def post(self, namespace: str, worker: str, data: bytes, ttl: float) -> None:
-        """Leave `data` under this worker's own name, in place of what it left before."""
+    async def post(self, namespace: str, worker: str, data: bytes, ttl: float) -> bool | None:
+        """Leave `data` under this worker's own name, in place of what it left before.
+
+        True: something stood in the way that was none of ours, and is gone.
+        """
         ...
 
     async def posted(self, namespace: str | None = None) -> list[Posted]:

@@ -76,7 +76,9 @@ class Guard:
             raise StoreUnreachable(f"{operation} had no answer in {timeout:g} s from {self._where}")
         return task.result()
 
-    async def _finish(self, operation: str, task: asyncio.Task[T], timeout: float) -> T | None:
+    async def _finish(
+        self, operation: str, task: asyncio.Task[T], timeout: float, *, hurried: bool = False
+    ) -> T | None:
         before = self.answers
         try:
             done = await patience(task, timeout)
@@ -85,7 +87,7 @@ class Guard:
             raise
         if not done:
             task.add_done_callback(self._late)
-            self._silent(operation, timeout, before)
+            self._silent(operation, timeout, before, hurried=hurried)
             return None
         if task.cancelled():  # the loop is ending under us
             return None
@@ -114,11 +116,16 @@ class Guard:
 
     # --- the breaker -----------------------------------------------------------------------------
 
-    def _silent(self, operation: str, timeout: float, before: int) -> None:
-        """What began when there were `before` answers had none in time."""
-        silent = self.answers == before
-        self._fault(operation, f"no answer in {timeout:g} s", opens=silent and not self._in_parts)
-        if silent and self._in_parts and self._doubt is None:
+    def _silent(
+        self, operation: str, timeout: float, before: int, *, hurried: bool = False
+    ) -> None:
+        """What began when there were `before` answers had none in time.
+
+        hurried: in less time than the store is due, so that a ping has the word here, too.
+        """
+        silent, asks = self.answers == before, self._in_parts or hurried
+        self._fault(operation, f"no answer in {timeout:g} s", opens=silent and not asks)
+        if silent and asks and self._doubt is None and self.state is Breaker.CLOSED:
             self._doubt = asyncio.get_running_loop().create_task(self._find_out(timeout))
 
     async def _find_out(self, timeout: float) -> None:
@@ -128,6 +135,10 @@ class Guard:
                 self._open()
         finally:
             self._doubt = None
+
+    def noted(self, operation: str, why: str) -> None:
+        """Something to tell of, though the store has answered."""
+        self._fault(operation, why, opens=False)
 
     def _fault(self, operation: str, why: str, *, opens: bool) -> None:
         self._emit(StoreFaulted(operation, why))

@@ -16,6 +16,7 @@ from samecall._hearing import BoundBell, DeafBell, Hearing, subscribe
 from samecall._ports import Acquired, Bell, Event, Found, LeaseStore, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._prompting import Prompting, Question
+from samecall._replies import Replaced
 from samecall._waiting import patience, swallow
 
 __all__ = ["FailOpenStore"]
@@ -23,7 +24,7 @@ __all__ = ["FailOpenStore"]
 T = TypeVar("T")
 _GRAIN = 0.001
 _Commit = tuple[Key, bytes, bytes, bytes, float, bytes]
-_LEFT = 0.25  # of the patience, for who has waited for a subscription in vain
+_LEFT = 0.25  # of the patience, for the look of who has waited for a subscription in vain
 _OWED = 1.0  # seconds for a RELEASE that nobody waits for
 
 
@@ -61,8 +62,13 @@ class FailOpenStore(Prompting):
         seen: bytes,
         lease: float,
         timeout: float,
+        *,
+        hurried: bool = False,
     ) -> Acquired | None:
-        """ACQUIRE within `timeout`; see `_debts` for a lease that comes after it."""
+        """ACQUIRE within `timeout`; see `_debts` for a lease that comes after it.
+
+        hurried: that is less than the store is due.
+        """
         if self.state is Breaker.OPEN:
             near = getattr(self.store, "at_hand", None)  # of `Tiers`; it raises nothing
             return None if near is None else await near(key, seen)
@@ -71,10 +77,10 @@ class FailOpenStore(Prompting):
             asked: asyncio.Future[Acquired] = asyncio.get_running_loop().create_future()
             told = partial(self._hears, key, token)
             self._send(self.prompt, asked, key, token, seen, lease, told)
-            return await self._one("acquire", asked, timeout)
+            return await self._one("acquire", asked, timeout, hurried=hurried)
         task = self._start(self.store.acquire(key, token, seen, lease))
         self._debts.watch(key, token, task)
-        return await self._finish("acquire", task, timeout)
+        return await self._finish("acquire", task, timeout, hurried=hurried)
 
     def acquiring(self, question: Question, seen: bytes, lease: float, timeout: float) -> bool:
         """As `acquire`, without a task: `question` is told, also what `acquire` would raise.
@@ -207,11 +213,15 @@ class FailOpenStore(Prompting):
     ) -> tuple[bytes, ...] | None:
         """The generations of tags, `asked` for already if so; None: nobody knows."""
         if asked is not None:
-            return await self._all("generations", asked, timeout)
-        # a store that knows of no offers serves all caches but those that seal
-        more = (offers,) if offers else ()
-        read = self.store.generations
-        return await self.ask("generations", lambda: read(namespace, tags, ttl, *more), timeout)
+            told = await self._all("generations", asked, timeout)
+        else:
+            # a store that knows of no offers serves all caches but those that seal
+            args = (namespace, tags, ttl, *((offers,) if offers else ()))
+            read = self.store.generations
+            told = await self.ask("generations", lambda: read(*args), timeout)
+        if any(isinstance(one, Replaced) for one in told or ()):
+            self.noted("generations", "what stood there was none, and is replaced")
+        return None if told is None else tuple(map(bytes, told))
 
     def listen(self, key: Key, timeout: float) -> AbstractAsyncContextManager[BoundBell | DeafBell]:
         """A subscribed bell, or a deaf one where the store cannot subscribe in time."""
@@ -241,7 +251,7 @@ class FailOpenStore(Prompting):
     async def _heard(
         self, task: asyncio.Task[None], bell: asyncio.Future[Bell], timeout: float
     ) -> BoundBell | DeafBell:
-        await patience(bell, timeout)
+        await patience(bell, timeout * (1 - _LEFT))
         if bell.done() and not bell.cancelled():
             error = bell.exception()
             if error is None:
@@ -250,7 +260,7 @@ class FailOpenStore(Prompting):
             self._fault("listen", f"{type(error).__name__}: {error}", opens=False)
         else:
             task.cancel()
-            self._fault("listen", f"no answer in {timeout:g} s", opens=False)
+            self._fault("listen", f"no answer in {timeout * (1 - _LEFT):g} s", opens=False)
             return DeafBell(_LEFT)
         return DeafBell()
 

@@ -132,7 +132,7 @@ class Generations:
     def _resting(self, namespace: str, names: _Names) -> bool:
         # who asks ahead finds out when it answers again, and nobody waits for that
         until = self._rests.get((namespace, names), 0.0)
-        return self.clock.now() < until and self._copy(namespace, names) is not None
+        return self.clock.now() < until
 
     async def _told(
         self, namespace: str, names: _Names, policy: Policy

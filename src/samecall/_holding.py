@@ -5,6 +5,9 @@
          LEAD, after a `forget`    OVER, and what was taken is given back
          HIT, ERROR, WAIT          OVER: somebody else has answered, or leads
 
+Who calls without an answer to its ACQUIRE asks in the same way as soon as the store answers, and
+from then on holds a lease as others do.
+
 The call goes on when its hold is over, for those who wait for it, and COMMIT decides. But nobody
 joins it any more. Without that
 
@@ -24,7 +27,7 @@ from contextlib import asynccontextmanager
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
 from samecall._policy import Policy
-from samecall._ports import EPOCH_NONE, Lead
+from samecall._ports import EPOCH_NONE, EPOCH_UNTOLD, Lead
 from samecall._watching import wake
 
 __all__ = ["RENEW_AT_LEAST", "Hold"]
@@ -36,8 +39,8 @@ RENEW_AT_LEAST = 5.0
 class Hold:
     """One leader's hold on its lease.
 
-    held: key and token; base and epoch, as LEAD told them. leads: not once the claim is settled,
-        nor if LEAD was never told. overtaken: called when another leads or has answered.
+    held: key and token; base and epoch, as LEAD told them, or `EPOCH_UNTOLD`. leads: not once the
+        claim is settled. overtaken: called when another leads or has answered.
         forgotten: called when what the call makes is worth nothing to whoever asks from now on.
         current: whether what it makes is of the present generations.
     """
@@ -57,14 +60,21 @@ class Hold:
         self._key, self._token, self._base, self._epoch = held
         self._policy = policy
         self._renews = True
+        self._told = self._epoch != EPOCH_UNTOLD
+        self._takes = True
         self._lapsed = False
         self._hurried = False
         self._waiter: asyncio.Future[None] | None = None
 
     @asynccontextmanager
-    async def kept(self, *, renews: bool = True) -> AsyncGenerator[None]:
-        """Keep it while the body runs. renews: else somebody does, who says when it is `lapsed`."""
+    async def kept(self, *, renews: bool = True, takes: bool = True) -> AsyncGenerator[None]:
+        """Keep it while the body runs.
+
+        renews: else somebody does, who says when it is `lapsed`. takes: a lease, if there is none
+        yet: not for what nobody records, and who waits for its end would want to follow.
+        """
         self._renews = renews
+        self._takes = takes
         task = asyncio.get_running_loop().create_task(self._keep())
         try:
             yield
@@ -94,8 +104,9 @@ class Hold:
                 wanted = False
                 self.forgotten()
             if self._renews and (kept := await self._renew()) is not None:
-                self._lapsed = not kept
-            if self._lapsed and self._leads() and not await self._again():
+                self._lapsed = not (kept and self._told)
+            asks = self._lapsed and (self._told or self._takes)
+            if asks and self._leads() and not await self._again():
                 return
 
     async def _pause(self, seconds: float) -> None:
@@ -126,7 +137,7 @@ class Hold:
             self.overtaken()
             return False
         if reply.epoch in (EPOCH_NONE, self._epoch):
-            self._renews, self._lapsed = True, False
+            self._renews, self._lapsed, self._told = True, False, True
             return True
         self.forgotten()
         if self._leads():  # else its end has freed the lease, or owes it

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from samecall._entry import Entry, Key, Kind, new_stamp
+from samecall._entry import Entry, Key, Kind
 from samecall._envelopes import PLAIN, Envelopes
 from samecall._errors import Undecodable
 from samecall._failopen import FailOpenStore
@@ -42,7 +42,7 @@ from samecall._ports import (
     Wait,
 )
 from samecall._prompting import Begun
-from samecall._stamps import stamp_of
+from samecall._stamps import is_token, new_token, stamp_of
 from samecall._waiting import Renewals
 from samecall._watching import ClaimState
 
@@ -53,6 +53,7 @@ TOMBSTONE = 3_600.0
 
 _SILENT_AT_LEAST = 2 * RENEW_AT_LEAST / 3
 _FOREVER, _ROUNDS = float("inf"), 8
+_HOLDS = ClaimState.LEADING, ClaimState.ALONE
 
 
 class Claim:
@@ -87,8 +88,8 @@ class Claim:
         self._asking = asking
         self._begun = begun
         self.compared = None if begun is None else begun.current
-        self._token = new_stamp() if begun is None else begun.token
-        self._refused = b""  # an error that is no answer
+        self._token = new_token(key) if begun is None else begun.token
+        self._refused: bytes | None = None  # an error that is no answer
         self._base = SEEN_NOTHING  # stamp of the value that COMMIT replaces
         self.epoch = EPOCH_UNTOLD
         self._asked = self.began = clock.now() if begun is None else begun.asked
@@ -118,8 +119,8 @@ class Claim:
             return reply
         reply = await self._ask(SEEN_ANY)  # past an error that is no answer: who leads?
         if isinstance(reply, Lead) and reply.seen not in (SEEN_NOTHING, self._seen):
-            await self._release()  # a value has come in between
-            return await self._ask(self._seen)
+            # a value has come in between; a store that is silent now is not asked once more
+            return None if await self._release() is None else await self._ask(self._seen)
         return reply
 
     async def _ask(self, seen: bytes, share: float = 1.0) -> Acquired | None:
@@ -127,18 +128,27 @@ class Claim:
             reply, self._begun = self._begun.reply, None
             if isinstance(reply, Exception):
                 raise reply
+        else:
+            reply = await self._asked_for(seen, share)
+        if not isinstance(reply, Wait) or is_token(reply.token, self.key):
             return reply
+        self._emit(EntryUndecodable(self.key, "what stands at its lease is no lease of this key"))
+        return None if await self._depose(reply) is None else await self._asked_for(seen)
+
+    async def _asked_for(self, seen: bytes, share: float = 1.0) -> Acquired | None:
         policy, self._asked = self._policy, self._clock.now()
         self._asking()
         args = self.key, self._token, seen, policy.lease, policy.op_timeout * share
-        return await self._store.acquire(*args)
+        return await self._store.acquire(*args, hurried=share < 1)
 
     async def _judge(self, reply: Acquired | None) -> Entry | None:
         match reply:
             case None:
                 self.state = ClaimState.ALONE
-            case Lead(seen=base, epoch=epoch):
+            case Lead(seen=base, epoch=epoch, odd=odd):
                 self.state, self._base, self.epoch = ClaimState.LEADING, base, epoch
+                for what in odd:
+                    self._emit(EntryUndecodable(self.key, f"what stands at its {what} is none"))
             case Hit(data=data, left=left) | Failed(data=data, left=left):
                 entry = self._read(data, left, error=isinstance(reply, Failed))
                 if entry is not None and await self._admits(self, entry):
@@ -186,7 +196,7 @@ class Claim:
                 silent = renewals.silence(reply, asked, self._clock.now())
                 if silent < patience:
                     pause = min(reply.left, bell.pause(), patience - silent)
-                elif await self._depose(reply):
+                elif await self._depose(reply) is not None:
                     continue
                 else:  # the store does not take the release: never ask without a pause
                     pause = LONGEST_LOOK
@@ -206,17 +216,17 @@ class Claim:
         kind = Hit if entry is not None and entry.kind is Kind.VALUE else Failed
         return None if entry is None else kind(data, _FOREVER)
 
-    async def _depose(self, wait: Wait) -> bool:
+    async def _depose(self, wait: Wait) -> bool | None:
         # A live leader renews at least every 5/3 s whatever its lease; this one has missed two of
         # these, and all of our own lease: it is dead, and its lease was merely longer than ours.
-        return await self._store.depose(self.key, wait.token, self._policy.op_timeout) is not None
+        return await self._store.depose(self.key, wait.token, self._policy.op_timeout)
 
     # --- we lead ---------------------------------------------------------------------------------
 
     def hold(self) -> Hold:
         """What keeps the lease while the call runs."""
         held = self.key, self._token, self._base, self.epoch
-        return Hold(self._store, held, self._policy, lambda: self.state is ClaimState.LEADING)
+        return Hold(self._store, held, self._policy, lambda: self.state in _HOLDS)
 
     async def commit(self, data: bytes, ttl: float, sent: Callable[[], None]) -> bool | None:
         """COMMIT; was it stored? None: nobody knows. `sent`: called once it is on its way.
@@ -272,8 +282,8 @@ class Claim:
             await self._release()
             raise
 
-    async def _release(self) -> None:
-        await self._store.release(self.key, self._token, self._policy.op_timeout)
+    async def _release(self) -> bool | None:
+        return await self._store.release(self.key, self._token, self._policy.op_timeout)
 
 
 async def _admits_all(claim: Claim, entry: Entry) -> bool:

@@ -27,6 +27,7 @@ _BREATH = 64  # items without a pause, after which a provider that never waits l
 _AHEAD = 1_000  # items that the leader's own consumer may be behind once nothing more is kept
 _PACKED_HERE = 256, 64 * 1024
 """Chunks and bytes that are packed at once; more would hold up the loop, and go to a thread."""
+_HELD = 80  # bytes that a chunk takes in memory beside its own: its object, and when it came
 _UNFOLDED = 4  # chunks may be this many times `max_entry`: what is stored of them is compact
 
 
@@ -59,7 +60,7 @@ class Listener(Request):
         async with studio.recording(tape):
             flight.generation.led_by(claim.stamp)
             if claim.state is ClaimState.ALONE or not studio.archive.records:
-                async with hold.kept():
+                async with hold.kept(takes=False):
                     yield _nothing
                 return
             lease, timeout = self.policy.lease, self.policy.op_timeout
@@ -105,7 +106,8 @@ class Listener(Request):
             except Exception:  # noqa: BLE001 - whatever it is, the item is paid for
                 tape.finish(End.UNSTORABLE)
                 return
-            if tape.size + len(chunk) <= max(_UNFOLDED * self.policy.max_entry, MOST_BYTES):
+            room = max(_UNFOLDED * self.policy.max_entry, MOST_BYTES)
+            if tape.size + _HELD * len(tape.chunks) + len(chunk) <= room:
                 tape.append(chunk, time)
                 return
             tape.finish(End.OVERFLOW)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from samecall._airborne import Flight
-from samecall._entry import Entry, Freshness, Kind, freshness, new_stamp
+from samecall._entry import Entry, Freshness, Kind, freshness
 from samecall._errors import Undecodable
 from samecall._flight import Flights
 from samecall._generations import UNTAGGED
@@ -23,6 +23,7 @@ from samecall._outcome import Found, Outcome, Request
 from samecall._ports import Acquired, Hit
 from samecall._prompt import Ending
 from samecall._prompting import Begun, Question
+from samecall._stamps import new_token
 
 __all__ = ["Looks"]
 
@@ -149,7 +150,7 @@ class _Look(Question):
     __slots__ = ("asked", "current", "flight", "looks", "over", "request")
 
     def __init__(self, looks: Looks, flight: Flight[Outcome], request: Request) -> None:
-        super().__init__(request.key, new_stamp())
+        super().__init__(request.key, new_token(request.key))
         self.looks = looks
         self.flight = flight
         self.request = request

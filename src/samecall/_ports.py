@@ -110,7 +110,8 @@ class Store(Protocol):
         """The generation of each tag: random bytes that last until something is forgotten by it.
 
         The tag "" is the namespace itself. One that is missing is made, never counted; each lives
-        for `ttl` seconds more at the least. offers: one a tag; without, the store makes 16 bytes.
+        for `ttl` seconds more at the least. offers: one a tag, sealed; without, the store makes 16
+        bytes, and what is neither a sealed one nor of its own making may have another in its place.
         """
         ...
 

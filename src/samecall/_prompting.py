@@ -140,7 +140,9 @@ class Prompting(Guard):
         finally:
             self._vigil(timeout).forget(asked)
 
-    async def _one(self, operation: str, asked: asyncio.Future[T], timeout: float) -> T | None:
+    async def _one(
+        self, operation: str, asked: asyncio.Future[T], timeout: float, *, hurried: bool = False
+    ) -> T | None:
         """The answer to one question; None: nobody knows."""
         before = self.answers
         try:
@@ -150,12 +152,20 @@ class Prompting(Guard):
         except Exception as error:  # noqa: BLE001 - trouble is never the caller's
             self.missed(operation, error, before)
             return None
-        return self.heard(operation, reply, before, timeout)
+        return self.heard(operation, reply, before, timeout, hurried=hurried)
 
-    def heard(self, operation: str, reply: T | Overdue, before: int, timeout: float) -> T | None:
+    def heard(
+        self,
+        operation: str,
+        reply: T | Overdue,
+        before: int,
+        timeout: float,
+        *,
+        hurried: bool = False,
+    ) -> T | None:
         """What has come within `timeout` of what began when there were `before` answers."""
         if isinstance(reply, Overdue):
-            self._silent(operation, timeout, before)
+            self._silent(operation, timeout, before, hurried=hurried)
             return None
         self.answers += 1
         return reply
@@ -165,6 +175,9 @@ class Prompting(Guard):
     ) -> tuple[T, ...] | None:
         """The answers to questions that were asked together; None: nobody knows them all."""
         answers: list[T] = []
+        vigil = self._vigil(timeout)
+        for future in asked:
+            vigil.add(future)  # now: each of them is as late as the others
         for future in asked:
             answer = await self._one(operation, future, timeout)
             if answer is None:

@@ -16,6 +16,7 @@ __all__ = [
     "Hit",
     "Lead",
     "Offer",
+    "Replaced",
     "Wait",
 ]
 
@@ -72,6 +73,12 @@ class Lead:
     """Stamp of the value that is there now (`SEEN_NOTHING`: none); COMMIT wants it back."""
     epoch: bytes = EPOCH_NONE
     """What the last `forget` of the key left; COMMIT and FAIL want it back."""
+    odd: tuple[str, ...] = ()
+    """What stood at the key's names and was none of ours: value, error, lease, tombstone."""
+
+
+class Replaced(bytes):
+    """A generation that took the place of something that was none."""
 
 
 Acquired = Hit | Failed | Wait | Lead

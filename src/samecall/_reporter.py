@@ -141,7 +141,8 @@ class Reporter:
         task = loop.create_task(board.post(self._namespace, self._name, data, KEPT))
         task.add_done_callback(_retrieve)
         if await patience(task, self._timeout):
-            task.result()
+            if task.result():
+                self._emit(StoreFaulted("report", "what stood there was no list, and is replaced"))
             return
         task.cancel()
         raise StoreUnreachable("no answer")
@@ -157,7 +158,7 @@ class Reporter:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     # one that was given up may end in any way, and nobody looks
     if not task.cancelled():
         task.exception()

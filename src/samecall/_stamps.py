@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from samecall._entry import STAMP_END, STAMP_START
+from samecall._entry import STAMP_END, STAMP_START, Key, new_stamp
 
-__all__ = ["stamp_of"]
+__all__ = ["is_token", "new_token", "stamp_of"]
 
 _NONE = bytes(STAMP_END - STAMP_START)
+_LENGTH, _RANDOM = STAMP_END - STAMP_START, 12
+
+
+def new_token(key: Key) -> bytes:
+    """A leader's name: 12 random bytes, and 4 by which it is told as one of this key."""
+    return new_stamp()[:_RANDOM] + key.digest[: _LENGTH - _RANDOM]
+
+
+def is_token(token: bytes, key: Key) -> bool:
+    """Whether some leader of `key` may have it."""
+    return len(token) == _LENGTH and token[_RANDOM:] == key.digest[: _LENGTH - _RANDOM]
 
 
 def stamp_of(data: bytes) -> bytes:

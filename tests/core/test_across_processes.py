@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 import pytest
@@ -13,8 +12,10 @@ from samecall import Entry, Payload, Policy, RemoteCallError
 from samecall._entry import Kind, encode_entry, new_stamp
 from samecall._key import key_from
 from samecall._ports import Hit, Lead, Wait
+from samecall._stamps import new_token
 
 KEY = key_from("k", "default", None)
+DEAD = new_token(KEY)
 
 
 def envelope(value: bytes = b"\xa6theirs") -> bytes:
@@ -98,7 +99,7 @@ async def test_takeover_of_a_dead_leader(w: World, lease: float) -> None:
     """A lease that ends unrenewed is taken within half a second."""
     cache, provider = w.cache(Policy(lease=lease)), w.provider()
     provider.answer("yes")
-    assert isinstance(await w.memory.acquire(KEY, b"d" * 16, b"", lease), Lead)
+    assert isinstance(await w.memory.acquire(KEY, DEAD, b"", lease), Lead)
     before = w.clock.now()
     assert await cache.get_or_call("k", provider) == "yes"
     assert lease <= w.clock.now() - before < lease + 0.5
@@ -132,7 +133,7 @@ async def test_a_lost_lease(w: World, why: str) -> None:
         await w.memory.forget(KEY, 60)
     else:
         w.memory._leases.free_all()
-        assert isinstance(await w.memory.acquire(KEY, b"d" * 16, b"", 60), Lead)
+        assert isinstance(await w.memory.acquire(KEY, DEAD, b"", 60), Lead)
     await asyncio.sleep(10)
     provider.answer("yes")
     assert await task == "yes"
@@ -142,7 +143,7 @@ async def test_a_lost_lease(w: World, why: str) -> None:
     assert one._rooms.l1 is not None
     assert one._rooms.l1.look(KEY) is None
     assert w.store.calls["renew"] <= 2
-    await w.memory.release(KEY, b"d" * 16)
+    await w.memory.release(KEY, DEAD)
 
 
 @virtual
@@ -150,7 +151,7 @@ async def test_a_silent_leader_with_a_longer_lease_is_deposed(w: World) -> None:
     """Nobody waits longer than its own lease for one who does not renew."""
     cache, provider = w.cache(Policy(lease=5)), w.provider()
     provider.answer("yes")
-    await w.memory.acquire(KEY, b"d" * 16, b"", 600)
+    await w.memory.acquire(KEY, DEAD, b"", 600)
     before = w.clock.now()
     assert await cache.get_or_call("k", provider) == "yes"
     assert w.clock.now() - before < 5.5
@@ -176,7 +177,7 @@ async def test_nobody_is_the_hostage_of_who_renews_for_ever(w: World, changes: b
     """No call lasts longer than its deadline: who waits longer is answered by a call of its own."""
     cache, provider = w.cache(Policy(lease=5, deadline=60)), w.provider()
     provider.answer("yes")
-    token, before = b"h" * 16, w.clock.now()
+    token, before = new_token(KEY), w.clock.now()
 
     async def hold() -> None:
         nonlocal token
@@ -186,7 +187,7 @@ async def test_nobody_is_the_hostage_of_who_renews_for_ever(w: World, changes: b
             await w.memory.renew(KEY, token, 5)
             if changes:
                 await w.memory.release(KEY, token)
-                token = os.urandom(16)
+                token = new_token(KEY)
                 await w.memory.acquire(KEY, token, b"", 5)
 
     holding = asyncio.ensure_future(hold())
@@ -204,7 +205,7 @@ async def test_slow_replies_are_no_renewals(w: World) -> None:
     """A dead leader does not look alive because the store answers now fast, now slowly."""
     cache, provider = w.cache(Policy(lease=5, op_timeout=2)), w.provider()
     provider.answer("yes")
-    await w.memory.acquire(KEY, b"d" * 16, b"", 600)
+    await w.memory.acquire(KEY, DEAD, b"", 600)
 
     class Uneven:
         calls = 0
@@ -230,7 +231,7 @@ async def test_a_store_that_cannot_depose_is_not_pestered(w: World) -> None:
     """A refused release is no reason to ask in a circle."""
     cache, provider = w.cache(Policy(lease=5)), w.provider()
     w.store.raise_on("release")
-    await w.memory.acquire(KEY, b"d" * 16, b"", 60)
+    await w.memory.acquire(KEY, DEAD, b"", 60)
     provider.answer("yes")
     assert await cache.get_or_call("k", provider) == "yes"
     assert w.store.calls["acquire"] < 50
@@ -263,8 +264,8 @@ async def test_an_error_where_a_value_belongs(w: World) -> None:
     await w.turns()
     found = await w.memory.get(KEY)
     assert found is not None
-    await w.memory.acquire(KEY, b"d" * 16, b"*", 60)
-    await w.memory.fail(KEY, b"d" * 16, found.data, 60)
+    await w.memory.acquire(KEY, DEAD, b"*", 60)
+    await w.memory.fail(KEY, DEAD, found.data, 60)
     w.memory.drop(KEY)
     assert await w.cache().get_or_call("k", provider) == "yes"
     assert provider.calls == 2

@@ -11,6 +11,9 @@ from core_support import World, virtual
 from samecall import Cache, Policy
 from samecall._errors import StoreRefused
 from samecall._key import key_from
+from samecall._stamps import new_token
+
+KEY = key_from("k", "default", None)
 
 
 def mute(w: World) -> None:
@@ -99,9 +102,9 @@ async def test_a_look_at_the_right_moment_blames_no_bell(w: World) -> None:
 @virtual
 async def test_a_leader_with_a_longer_lease_is_still_deposed_without_bells(w: World) -> None:
     """Short looks at first change nothing about when a dead leader is given up."""
-    dead, two, provider = bytes(16), w.cache(policy=Policy(lease=5)), w.provider()
+    dead, two, provider = new_token(KEY), w.cache(policy=Policy(lease=5)), w.provider()
     w.store.raise_on("listen", error=StoreRefused("NOPERM"))
-    await w.memory.acquire(key_from("k", "default", None), dead, b"", 3_600.0)
+    await w.memory.acquire(KEY, dead, b"", 3_600.0)
     provider.answer("yes")
     began = asyncio.get_running_loop().time()
     assert await two.get_or_call("k", provider) == "yes"

@@ -12,11 +12,13 @@ from core_support import FleetCodec, World, virtual
 
 from samecall import Cache, Entry, Payload, Policy, RemoteCallError
 from samecall._entry import Kind, encode_entry, new_stamp
+from samecall._errors import StoreError
 from samecall._key import key_from
 from samecall._ports import Lead, Wait
+from samecall._stamps import new_token
 
 KEY = key_from("k", "default", None)
-STRANGER = b"?" * 16
+STRANGER = new_token(KEY)
 TICK = 5.0 / 3
 """Seconds between two renewals of a lease of 5 s."""
 
@@ -337,3 +339,76 @@ async def test_no_copy_is_made_of_what_was_overtaken(w: World) -> None:
     assert one.at_hand(KEY, FleetCodec()) == "theirs"
     w.store.heal()
     assert await leads == "ours"
+
+
+async def away(w: World, cache: Cache, provider: Any) -> asyncio.Task[Any]:
+    """A call that is begun without the store, by a process that has known it."""
+    known = w.provider()
+    known.answer("yes")
+    await cache.get_or_call("other", known, tags=("t",))
+    w.store.raise_on("acquire", "generations", "renew", error=StoreError("LOADING"))
+    asking = ask(cache, provider)
+    await provider.until_waiting(1)
+    return asking
+
+
+@pytest.mark.parametrize("way", WAYS)
+@virtual
+async def test_who_asks_after_a_forget_joins_no_call_begun_without_the_store(
+    w: World, way: str
+) -> None:
+    """As soon as the store is back, the call looks whether it still answers anybody."""
+    one, two, old, new = w.cache(), w.cache(), w.provider(), w.provider()
+    leads = await away(w, one, old)
+    joined = ask(one, old)
+    await renewed(w)
+    w.store.heal()
+    await WAYS[way](two)
+    await renewed(w)
+    after = ask(one, new)
+    await w.turns()
+    old.answer("old")
+    assert [await leads, await joined] == ["old", "old"]
+    await w.turns()
+    assert new.waiting == 1
+    new.answer("new")
+    assert await after == "new"
+    await w.turns()
+    assert await one.peek("k") == await two.peek("k") == "new"
+    assert old.calls == 1
+
+
+@virtual
+async def test_a_call_begun_without_the_store_holds_a_lease_once_it_is_back(w: World) -> None:
+    """Who asks elsewhere waits for it, and who asks here joins it."""
+    one, two, provider = w.cache(), w.cache(), w.provider()
+    leads = await away(w, one, provider)
+    w.store.heal()
+    await renewed(w)
+    waits, joins = ask(two, provider), ask(one, provider)
+    await asyncio.sleep(20)
+    assert provider.waiting == 1
+    provider.answer("yes")
+    assert [await leads, await waits, await joins] == ["yes"] * 3
+    await w.turns()
+    assert provider.calls == 1
+
+
+@virtual
+async def test_a_lease_that_came_late_tells_of_no_forget(w: World) -> None:
+    """A RENEW finds it, and it may be younger than a `forget`: the epoch has to be asked for."""
+    one, two, old, new = w.cache(), w.cache(), w.provider(), w.provider()
+    w.store.hold("acquire")
+    leads = ask(one, old)
+    await old.until_waiting(1)
+    await two.forget("k")
+    w.store.heal("acquire")  # carried out only now
+    await renewed(w)
+    after = ask(one, new)
+    await w.turns()
+    assert new.waiting == 1
+    old.answer("old")
+    new.answer("new")
+    assert [await leads, await after] == ["old", "new"]
+    await w.turns()
+    assert await two.peek("k") == "new"

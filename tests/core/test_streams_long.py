@@ -129,3 +129,26 @@ async def test_what_is_too_long_to_record_and_to_store_interrupts(w: World) -> N
     assert type(got) is StreamInterrupted
     assert list(got.items) == follower.got == list(range(MOST_CHUNKS))
     assert source.calls == 1
+
+
+class Counting(PlainStreamCodec):
+    """Counts what it encodes."""
+
+    encoded = 0
+
+    def encode(self, item: Any) -> bytes:
+        self.encoded += 1
+        return super().encode(item)
+
+
+@virtual(prompt=False)
+async def test_a_stream_without_an_end_takes_little_memory(w: World) -> None:
+    """However small its items are (one takes some 80 bytes); its consumer has each of them."""
+    count, codec, got = 60_000, Counting(), 0
+    cache = w.cache(Policy(max_entry=2**20))
+    with pytest.warns(UserWarning, match="too long to keep"):
+        async for item, _ in cache.stream("k", streaming(count), codec=codec):
+            assert item == got
+            got += 1
+    assert got == count
+    assert codec.encoded <= 4 * 2**20 / 80

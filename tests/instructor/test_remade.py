@@ -26,8 +26,11 @@ def response(status: int) -> httpx.Response:
 
 def errors() -> list[Any]:
     many: list[Any] = [
-        getattr(sdk, name)("no", response=response(status), body={"code": "c", "type": "t"})
-        for sdk in (openai, anthropic)
+        getattr(sdk, name)("no", response=response(status), body=body)
+        for sdk, body in (
+            (openai, {"message": "no", "code": "c", "type": "t"}),
+            (anthropic, {"type": "error", "error": {"type": "api_error", "message": "no"}}),
+        )
         for name, status in (
             ("BadRequestError", 400),
             ("NotFoundError", 404),
@@ -55,6 +58,7 @@ def test_the_providers_own_exception(error: Any) -> None:
     for name in ("status_code", "code", "status", "type"):
         assert getattr(copy, name, None) == getattr(error, name, None)
     assert copy.message == "no"
+    assert getattr(copy, "body", None) == getattr(error, "body", None)
     assert copy.response.headers["retry-after"] == "7"
     if hasattr(copy.response, "_request") and copy.response._request is not None:
         assert "authorization" not in copy.response.request.headers

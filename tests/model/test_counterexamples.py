@@ -11,10 +11,11 @@ from samecall._lease import Claim, ClaimState
 from samecall._memory import MemoryStore
 from samecall._policy import Policy
 from samecall._ports import SEEN_ANY, SEEN_NOTHING, BreakerChanged, Lead, MonotonicClock
+from samecall._stamps import new_token
 from samecall.testing import FaultyStore, GatedProvider
 
 KEY = Key(b"k" * 32)
-OTHER = b"o" * 16
+OTHER = new_token(KEY)
 
 
 def entry(stamp: bytes, kind: Kind = Kind.VALUE) -> bytes:

@@ -204,7 +204,8 @@ async def test_wrong_types_count_as_absent(store: RedisStore, raw: Redis) -> Non
     for kind in "vel":
         await raw.lpush(f"{key.namespace}:{kind}:{{{key.hex}}}", "x")
     assert await store.get(key) is None
-    assert await store.acquire(key, own, b"", LONG) == Lead(b"")
+    got = await store.acquire(key, own, b"", LONG)
+    assert got == Lead(b"", b"", ("value", "error", "lease"))
     data = new_data(key)
     assert await store.commit(key, own, b"", data, LONG) is True
     got = await store.acquire(key, token(), b"", LONG)

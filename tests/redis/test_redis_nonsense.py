@@ -10,6 +10,8 @@ from redis.exceptions import ResponseError
 from redis_parts import new_key
 
 from samecall import StoreError
+from samecall._ports import Lead
+from samecall._recordings import Recorded
 from samecall._redis import RedisStore, names
 from samecall._redis.nonsense import nonsense
 
@@ -36,3 +38,18 @@ async def test_a_recording_of_somebody_else(store: RedisStore, raw: Redis) -> No
     await raw.xadd(names.recording(key, token), {"x": "an answer"}, id="1-0")
     with pytest.raises(StoreError, match=r"no recording of ours: a list of 2 \(bytes, list\)"):
         await store.replay(key, token, 0)
+
+
+@pytest.mark.parametrize("what", ["another type", "somebody else's"])
+async def test_what_is_no_recording_ends_it(store: RedisStore, raw: Redis, what: str) -> None:
+    """Nothing is appended to it, nobody reads it, and the lease is ours as before."""
+    key, token = new_key(), os.urandom(16)
+    assert await store.acquire(key, token, b"", 60) == Lead(b"")
+    at = names.recording(key, token)
+    if what == "another type":
+        await raw.lpush(at, "what is this")
+    else:
+        await raw.xadd(at, {"f": "what is this"}, id="9-0")
+    assert await store.record(key, token, 2, b"frame", 60, 60) == Recorded(True, False, -1)
+    assert await raw.exists(at) == 0
+    assert await store.release(key, token)

@@ -147,11 +147,15 @@ def calls_end_by_their_deadline(history: History) -> Iterator[str]:
 
 
 def one_alone_in_the_air(history: History) -> Iterator[str]:
-    """Without a store, one call per key and process at a time."""
+    """Without a store, one call per key and process at a time.
+
+    Not counting one that a store which was back in between has told of another's call or a forget.
+    """
     alone = [paid for paid in history.paid if paid.kind == "alone"]
     for i, paid in enumerate(alone):
         for other in alone[:i]:
-            if (other.proc, other.key) != (paid.proc, paid.key) or other.flight.detached:
+            over = other.flight.detached or other.flight.outdated
+            if (other.proc, other.key) != (paid.proc, paid.key) or over:
                 continue
             if other.began <= paid.began < end_of(other) - 1e-9:
                 yield f"#{other.name} and #{paid.name} are in the air together"

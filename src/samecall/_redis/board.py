@@ -32,25 +32,28 @@ class RedisBoard:
         self._reads = lines.reads
         self._writes = lines.writes
 
-    async def post(self, namespace: str, worker: str, data: bytes, ttl: float) -> None:
+    async def post(self, namespace: str, worker: str, data: bytes, ttl: float) -> bool:
         """See `_board.Board`."""
         name, kept = names.report(namespace, worker), max(1, round(ttl * 1000))
         left = self._writes.ask(None, (), (b"SET", name, data, b"PX", kept))
         noted = self._writes.ask(scripts.POST, (names.REPORTS,), (name, _NOTED))
-        for reply in await asyncio.gather(left, noted):
-            if reply not in {b"OK", 1}:
+        replies = await asyncio.gather(left, noted)
+        for reply in replies:
+            if reply not in {b"OK", 1, 2}:
                 raise nonsense(reply)
+        return bool(replies[1] == 2)
 
     async def posted(self, namespace: str | None = None) -> list[Posted]:
         """See `_board.Board`."""
         wanted = await self._noted(namespace)
         replies = await asyncio.gather(
-            *(self._reads.ask(None, (), (b"GET", note.name)) for note in wanted)
+            # MGET, not GET: what is of another type is absent
+            *(self._reads.ask(None, (), (b"MGET", note.name)) for note in wanted)
         )
         return [
-            Posted(note.namespace, note.worker, data, note.age)
-            for note, data in zip(wanted, replies, strict=True)
-            if isinstance(data, bytes)
+            Posted(note.namespace, note.worker, told[0], note.age)
+            for note, told in zip(wanted, replies, strict=True)
+            if isinstance(told, list) and isinstance(told[0], bytes)
         ]
 
     async def withdraw(self, namespace: str) -> None:

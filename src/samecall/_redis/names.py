@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
+from hashlib import blake2b
 from urllib.parse import quote
 
 from samecall._entry import Key
@@ -14,6 +16,7 @@ __all__ = [
     "error",
     "generation",
     "lease",
+    "new_generation",
     "of_call",
     "pattern",
     "recording",
@@ -51,6 +54,11 @@ def lease(key: Key) -> str:
 def generation(namespace: str, tag: str) -> str:
     """Where a tag's generation lives; the tag "" is the namespace itself."""
     return f"{_space(namespace)}:g:{_space(tag)}"
+
+
+def new_generation(name: str) -> bytes:
+    """12 random bytes, and 4 by which it is told as a generation of this name."""
+    return os.urandom(12) + blake2b(name.encode(), digest_size=4).digest()
 
 
 def tombstone(key: Key) -> str:

@@ -7,13 +7,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from samecall._changes import Heard
 from samecall._entry import STAMP_END, STAMP_START, Key
-from samecall._errors import StoreError
 from samecall._news import RIDES
-from samecall._ports import EPOCH_NONE, Acquired, Bell, Failed, Found, Hit, Lead, Offer, Wait
+from samecall._ports import EPOCH_NONE, Acquired, Bell, Found, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
@@ -25,6 +24,7 @@ from samecall._redis.moving import acquire_by_key
 from samecall._redis.nonsense import nonsense
 from samecall._redis.places import Lines, lines_of
 from samecall._redis.recordings import Recordings
+from samecall._redis.replies import acquired, flag, generation, seconds
 from samecall._redis.walk import scan, walk
 
 __all__ = ["RedisStore", "open_redis"]
@@ -79,18 +79,19 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         """See `_prompt.Prompt`."""
         named = (names.value(key),)
         args = (token, _how(lease, seen))
-        job = Job(scripts.ACQUIRE, named, args, reply, settles=False, read=_acquired, told=told)
+        job = Job(scripts.ACQUIRE, named, args, reply, settles=False, read=acquired, told=told)
         self._put(job)
 
     def telling(
         self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
     ) -> Sequence[asyncio.Future[bytes]]:
         """See `_prompt.Prompt`."""
-        ask = partial(self._reads.ask, scripts.GENERATIONS, read=_generation)
-        made = offers or [Offer(os.urandom(16)) for _ in tags]
+        ask = partial(self._reads.ask, scripts.GENERATIONS, read=generation)
+        named = [names.generation(namespace, tag) for tag in tags]
+        made = offers or [Offer(names.new_generation(name)) for name in named]
         return [
-            ask((names.generation(namespace, tag),), (one.fresh, _ms(ttl), one.instead))
-            for tag, one in zip(tags, made, strict=True)
+            ask((name,), (one.fresh, _ms(ttl), one.instead))
+            for name, one in zip(named, made, strict=True)
         ]
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
@@ -99,7 +100,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         named = keys[:1] if self.prompt is not None else keys
         args = (token, _how(lease, seen))
         try:
-            return _acquired(await self._reads.ask(scripts.ACQUIRE, named, args))
+            return acquired(await self._reads.ask(scripts.ACQUIRE, named, args))
         except SlotMoving:
             take = partial(self._take, token, _ms(lease))
             give_back = partial(self.release, key, token)
@@ -111,9 +112,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
         """See `_ports.LeaseStore`."""
-        return _flag(
-            await self._writes.ask(scripts.RENEW, (names.lease(key),), (token, _ms(lease)))
-        )
+        return flag(await self._writes.ask(scripts.RENEW, (names.lease(key),), (token, _ms(lease))))
 
     async def commit(
         self,
@@ -134,7 +133,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         keys = (*names.of_call(key), names.change(key, data[STAMP_START:STAMP_END]))
         news = (self._channel(key), RIDES, self._bells.publish)
         args = (token, seen, data, _ms(ttl), *news, epoch)
-        return self._writes.ask(scripts.COMMIT, keys, args, settles=True, read=_flag)
+        return self._writes.ask(scripts.COMMIT, keys, args, settles=True, read=flag)
 
     async def fail(
         self, key: Key, token: bytes, data: bytes, ttl: float, epoch: bytes = EPOCH_NONE
@@ -143,12 +142,12 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         keys = (names.error(key), names.lease(key), names.tombstone(key))
         kept = _ms(ttl) if ttl > 0 else 0
         args = (token, data, kept, self._channel(key), RIDES, self._bells.publish, epoch)
-        return _flag(await self._settle(scripts.FAIL, keys, args))
+        return flag(await self._settle(scripts.FAIL, keys, args))
 
     async def release(self, key: Key, token: bytes) -> bool:
         """See `_ports.LeaseStore`."""
         args = (token, self._channel(key), self._bells.publish)
-        return _flag(await self._settle(scripts.RELEASE, (names.lease(key),), args))
+        return flag(await self._settle(scripts.RELEASE, (names.lease(key),), args))
 
     def _settle(
         self, script: scripts.Script, keys: tuple[str, ...], args: Command
@@ -178,9 +177,9 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             case [b"N"]:
                 return None
             case [b"H", int(left), bytes(data)]:
-                return Found(data, _seconds(left))
+                return Found(data, seconds(left))
             case other:
-                return _nonsense(other)
+                raise nonsense(other)
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""
@@ -188,17 +187,17 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             command = (b"SET", names.value(key), data, b"PX", _ms(ttl))
             reply = await self._writes.ask(None, (), command)
             if reply != b"OK":
-                _nonsense(reply)
+                raise nonsense(reply)
             return
         keys = (names.value(key), names.change(key, data[STAMP_START:STAMP_END]))
-        _flag(await self._writes.ask(scripts.PUT, keys, (data, _ms(ttl))))
+        flag(await self._writes.ask(scripts.PUT, keys, (data, _ms(ttl))))
 
     async def forget(self, key: Key, tombstone: float) -> None:
         """See `_ports.Store`."""
         keys = (*names.of_call(key), names.change(key))
         kept = _ms(tombstone) if tombstone > 0 else 0
         args = (kept, self._channel(key), self._bells.publish, os.urandom(16))
-        _flag(await self._settle(scripts.FORGET, keys, args))
+        flag(await self._settle(scripts.FORGET, keys, args))
 
     async def generations(
         self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
@@ -212,7 +211,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             None, (), (b"UNLINK", names.generation(namespace, tag)), settles=True
         )
         if not isinstance(reply, int):
-            _nonsense(reply)
+            raise nonsense(reply)
 
     async def clear(self, namespace: str) -> int:
         """See `_ports.Store`. Scans the whole database in small steps; calls in the air go on."""
@@ -226,7 +225,9 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         gone = 0
         async for found in scan(lane, pattern):
             reply = await self._writes.unlink(found)
-            gone += reply if isinstance(reply, int) else _nonsense(reply)
+            if not isinstance(reply, int):
+                raise nonsense(reply)
+            gone += reply
         return gone
 
     def walk(self, namespace: str) -> AsyncIterator[tuple[Key, Found]]:
@@ -235,7 +236,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def ping(self) -> None:
         """Return if Redis runs scripts and takes writes."""
-        _flag(await self._reads.probe(scripts.PING, _PING))
+        flag(await self._reads.probe(scripts.PING, _PING))
 
     def statistics(self) -> dict[str, int]:
         """Jobs on either lane, bells that listen, and channels that are known."""
@@ -260,41 +261,3 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             self._bells.aclose(),
             *(() if self._ear is None else (self._ear.aclose(),)),
         )
-
-
-# --- replies: anything but the expected form is a StoreError ----------------------------------
-
-
-def _nonsense(reply: object) -> NoReturn:
-    raise nonsense(reply)
-
-
-def _seconds(left: int) -> float:
-    # -1 is a value that somebody made eternal: counted as expired, the next COMMIT mends it
-    return max(0, left) / 1000
-
-
-def _flag(reply: object) -> bool:
-    if isinstance(reply, int) and reply in (0, 1):
-        return reply == 1
-    return _nonsense(reply)
-
-
-def _generation(reply: object) -> bytes:
-    return reply if isinstance(reply, bytes) else _nonsense(reply)
-
-
-def _acquired(reply: object) -> Acquired:
-    match reply:
-        case (int(left), bytes(data)):
-            return Hit(data, _seconds(left))
-        case [b"E", int(left), bytes(data)]:
-            return Failed(data, _seconds(left))
-        case [b"W", bytes(token), int(left), bytes(stamp)]:
-            return Wait(token, left / 1000, stamp)
-        case [b"L", bytes(stamp), bytes(epoch)]:
-            return Lead(stamp, epoch)
-        case [b"X", bytes(message)]:
-            raise StoreError(f"Redis took no lease: {message.decode(errors='replace')}")
-        case _:
-            _nonsense(reply)

@@ -42,9 +42,13 @@ class Archive:
         args = (key, token, number, frame, lease, life, epoch)
         if self._prompt is not None:
             recording = self._prompt.recording
-            return await self._store.ask_at_once("record", lambda: recording(*args), timeout)
-        work = self._within.record
-        return await self._store.ask("record", lambda: work(*args), timeout)
+            done = await self._store.ask_at_once("record", lambda: recording(*args), timeout)
+        else:
+            work = self._within.record
+            done = await self._store.ask("record", lambda: work(*args), timeout)
+        if done is not None and not done.whole and done.leads:
+            self._store.noted("record", "what was recorded is gone, or was no recording")
+        return done
 
     async def replay(
         self, key: Key, token: bytes, after: int, timeout: float

@@ -8,7 +8,7 @@ import math
 import sys
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -206,10 +206,21 @@ async def _answers(store: Any, url: str, *, able: bool) -> None:
     except StoreRefused as error:
         raise Trouble(f"{without_login(url)} refuses the login: {error}") from None
     except StoreUnreachable as error:
-        raise Trouble(f"no answer from {without_login(url)}: {error}") from None
+        if able or not await _told_by_some(store):
+            raise Trouble(f"no answer from {without_login(url)}: {error}") from None
     except StoreError as error:
         if able:
             raise Trouble(f"{without_login(url)} does not do its work: {error}") from None
+
+
+async def _told_by_some(store: Any) -> bool:
+    """Whether servers are there that say what they are, though they do no work."""
+    if not hasattr(store, "everywhere"):
+        return False
+    with suppress(TimeoutError, StoreError):
+        async with asyncio.timeout(PATIENCE):
+            return any(isinstance(reply, bytes) for reply in await store.everywhere("INFO"))
+    return False
 
 
 @asynccontextmanager

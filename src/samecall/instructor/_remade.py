@@ -112,13 +112,15 @@ def _made(cls: type[Exception], told: _Described, record: ErrorRecord) -> Except
         broken: Exception = make(record.message)
         return broken
     if told.sdk == "google":
-        body = {"code": record.status, "message": record.message, "status": told.type}
+        fault = {"code": record.status, "message": record.message, "status": told.type}
         response = http.Response(record.status, headers=headers) if http else None
-        error: Exception = make(record.status, {"error": body}, response)
+        error: Exception = make(record.status, {"error": fault}, response)
         return error
     # nothing is sent to it: what was asked of whom is not told
     request = http.Request("POST", "https://another.process.invalid/")
-    body = {"message": record.message, "code": told.code, "type": told.type}
+    body: dict[str, Any] = {"message": record.message, "code": told.code, "type": told.type}
+    if told.sdk == "anthropic":
+        body = {"type": "error", "error": {"type": told.type, "message": record.message}}
     if record.status is None:
         event: Exception = make(record.message, request, body=body)
         return event

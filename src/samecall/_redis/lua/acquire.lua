@@ -9,6 +9,8 @@
 --   {"W", token, ms left, stamp}, false    somebody leads; stamp of the value there ("": none)
 --   {"L", stamp, epoch}, false             the lease is ours; stamp of the value there, and what the
 --                                          last `forget` left ("": none); COMMIT and FAIL want both
+--   {"L", stamp, epoch, odd}, false        and what stood at these of its names (letters of "velt")
+--                                          was none of ours; the next COMMIT or FAIL ends what is left
 --   {"X", message}, false                  the server refused to write the lease
 --   {"M"}, false                           nothing was done, the reply is full: ask again
 -- MGET, not GET: it tells a value of the wrong type as absent. One that is too short to have a stamp
@@ -46,10 +48,22 @@ local function unrecord(name, token)
   redis.pcall('UNLINK', sub(name, 1, at) .. 's' .. sub(name, at + 2) .. ':' .. hex)
 end
 
+-- The letters of those names that hold something, and no string: MGET tells it as absent.
+local function mistyped(names)
+  local odd = ''
+  for letter, name in pairs(names) do
+    local kind = redis.pcall('TYPE', name).ok or 'none'
+    if kind ~= 'none' and kind ~= 'string' then
+      odd = odd .. letter
+    end
+  end
+  return odd
+end
+
 local function look(i, stamp, token, seen, lease)
   local e, l, t = others(i)
-  local found = call('MGET', e, l)
-  local failure, holder = found[1], found[2]
+  local found = call('MGET', e, l, t)
+  local failure, holder, tomb = found[1], found[2], found[3]
   if failure and seen ~= '*' then
     return {'E', call('PTTL', e), failure}
   end
@@ -58,6 +72,15 @@ local function look(i, stamp, token, seen, lease)
     if left > 0 then
       return {'W', holder, left, stamp}
     end
+  end
+  local strings = 0
+  for _, one in ipairs({stamp ~= '', failure, holder, tomb}) do
+    strings = strings + (one and 1 or 0)
+  end
+  local odd = ''
+  -- pcall, here and above: a login without the right to ask leads all the same
+  if redis.pcall('EXISTS', names[i], e, l, t) ~= strings then
+    odd = mistyped({v = names[i], e = e, l = l, t = t})
   end
   local done = redis.pcall('SET', l, token, 'PX', lease)
   if done.err and string.find(done.err, 'READONLY', 1, true) then
@@ -69,7 +92,20 @@ local function look(i, stamp, token, seen, lease)
   if not holder then
     unrecord(names[i], token)
   end
-  return {'L', stamp, call('MGET', t)[1] or ''}
+  -- 40 digits, of which the last 8 are the key's own: see FORGET. What is none of ours goes on
+  -- guarding as one of ours, for nothing that was begun before it is to come back.
+  local last = sub(t, -9, -2)
+  if tomb and (#tomb ~= 40 or sub(tomb, 33) ~= last) then
+    odd = odd .. 't'
+  end
+  if string.find(odd, 't', 1, true) then
+    tomb = sub(redis.sha1hex((tomb or '') .. token), 1, 32) .. last
+    redis.pcall('SET', t, tomb, 'PX', 3600000)
+  end
+  if odd ~= '' then
+    return {'L', stamp, tomb or '', odd}
+  end
+  return {'L', stamp, tomb or ''}
 end
 
 for i = 1, count do

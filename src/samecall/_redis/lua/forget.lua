@@ -1,6 +1,6 @@
 -- FORGET: delete value, error, lease and the leader's recording, and leave a tombstone: while it
 -- stands, nobody commits or records who led before. It holds an epoch, another one each time that this
--- runs. The recording's name ends in the token, so it is made here; its slot is the call's own.
+-- runs, that ends in the last 8 digits of its key. The recording's name ends in the token, so it is made here; its slot is the call's own.
 -- KEYS  value, error, lease, tombstone, change (tracking tells it)
 -- ARGV  nonce, tombstone (ms; 0: none), channel, PUBLISH or SPUBLISH, random bytes
 -- reply {nonce, 1}
@@ -9,7 +9,8 @@ local holder, before = found[1], found[2] or ''
 -- a shorter tombstone does not shorten the one that stands
 local stands = math.max(tonumber(ARGV[2]), redis.call('PTTL', KEYS[4]))
 if stands > 0 then
-  redis.call('SET', KEYS[4], redis.sha1hex(before .. ARGV[5]), 'PX', stands)
+  local epoch = string.sub(redis.sha1hex(before .. ARGV[5]), 1, 32) .. string.sub(KEYS[4], -9, -2)
+  redis.call('SET', KEYS[4], epoch, 'PX', stands)
 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])
 if holder then

@@ -15,14 +15,20 @@ if found[2] and found[2] ~= ARGV[10] then
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local number, frame = tonumber(ARGV[4]), ARGV[5]
-local length = redis.call('XLEN', KEYS[2])
-if length < number - 1 then
-  -- evicted or deleted: a recording without its beginning is none
+local length = redis.pcall('XLEN', KEYS[2])
+if type(length) ~= 'number' or length < number - 1 then
+  -- evicted or deleted: a recording without its beginning is none, and what is no recording neither
   redis.call('UNLINK', KEYS[2])
   return {ARGV[1], {1, 0, -1}}
 end
 if number > 0 and length == number - 1 then
-  redis.call('XADD', KEYS[2], ARGV[4] .. '-0', 'f', frame)
+  local done = redis.pcall('XADD', KEYS[2], ARGV[4] .. '-0', 'f', frame)
+  if done.err and string.find(done.err, 'equal or smaller', 1, true) then
+    redis.call('UNLINK', KEYS[2])  -- somebody else has written here
+    return {ARGV[1], {1, 0, -1}}
+  elseif done.err then
+    return done
+  end
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[6])
 local heard = redis.pcall(ARGV[9], ARGV[7], #frame <= tonumber(ARGV[8]) and frame or '')

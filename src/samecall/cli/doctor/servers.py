@@ -78,7 +78,8 @@ def _version(info: Info) -> Finding:
         return Finding(
             "version", Health.WARNING, f"{name} is older than what is tested", "use 6.2 or newer"
         )
-    return Finding("version", Health.OK, f"{name}, {info.get('redis_mode', 'standalone')}")
+    mode = info.get("server_mode") or info.get("redis_mode", "standalone")  # Valkey's, Redis's
+    return Finding("version", Health.OK, f"{name}, {mode}")
 
 
 def _role(info: Info) -> Finding | None:
@@ -181,7 +182,8 @@ def _replicas(info: Info) -> Finding | None:
     return Finding(
         "replicas",
         Health.NOTE,
-        f"{count} replicas; they may lag, so a failover may cost one more call a key",
+        f"{count} replica{'' if count == 1 else 's'}, which may lag: a failover may cost one more "
+        "call a key",
     )
 
 
