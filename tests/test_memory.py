@@ -40,6 +40,50 @@ def store(clock: ManualClock) -> MemoryStore:
 # --- bounds -----------------------------------------------------------------------------------
 
 
+async def recorded(store: MemoryStore, number: int, frames: int, size: int = 0) -> bool:
+    """Lead, and record so many frames; whether the recording is whole."""
+    await store.acquire(key(number), b"t", b"", 600.0)
+    done = [
+        await store.record(key(number), b"t", at, bytes(size), 600.0, 30.0)
+        for at in range(1, frames + 1)
+    ]
+    return all(each.whole for each in done)
+
+
+async def kept(store: MemoryStore, *numbers: int) -> list[int]:
+    """How many frames of each recording are there."""
+    return [len(await store.replay(key(number), b"t", 0)) for number in numbers]
+
+
+async def test_recordings_take_a_quarter_more(clock: ManualClock) -> None:
+    """The one that was recorded the longest ago goes; what goes on of it is not taken any more."""
+    store = MemoryStore(bytes=40_000, clock=clock)
+    for number in (1, 2, 3):
+        assert await recorded(store, number, 3, 1_000)
+    assert await kept(store, 1, 2, 3) == [3, 3, 3]
+    done = await store.record(key(1), b"t", 4, b"", 600.0, 30.0)  # the last one now
+    assert done.whole
+    assert await recorded(store, 4, 2, 1_000)
+    assert await kept(store, 1, 2, 3, 4) == [4, 0, 3, 2]
+    done = await store.record(key(2), b"t", 4, b"", 600.0, 30.0)
+    assert (done.leads, done.whole) == (True, False)
+    assert await recorded(store, 5, 1, 10_001)  # too large by itself
+    assert await kept(store, 1, 2, 3, 4, 5) == [0, 0, 0, 0, 0]
+    assert (store._reel_bytes, len(store._reels)) == (0, 0)
+
+
+async def test_recordings_that_are_over_leave_with_the_next_one(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    for number in range(10):
+        assert await recorded(store, number, 2, 100)
+    clock.advance(31)
+    assert await recorded(store, 10, 1)
+    assert len(store._reels) == 1
+    assert store._reel_bytes < 100
+    store.unwind(key(10), b"t")
+    assert (store._reel_bytes, len(store._reels)) == (0, 0)
+
+
 def test_what_is_kept_is_seen(store: MemoryStore) -> None:
     """The very entry comes back, and nothing at any other key."""
     kept = entry()

@@ -144,11 +144,9 @@ class Counting(PlainStreamCodec):
 @virtual(prompt=False)
 async def test_a_stream_without_an_end_takes_little_memory(w: World) -> None:
     """However small its items are (one takes some 80 bytes); its consumer has each of them."""
-    count, codec, got = 60_000, Counting(), 0
-    cache = w.cache(Policy(max_entry=2**20))
+    count, codec = 60_000, Counting()
+    stream = w.cache(Policy(max_entry=2**20)).stream("k", streaming(count), codec=codec)
     with pytest.warns(UserWarning, match="too long to keep"):
-        async for item, _ in cache.stream("k", streaming(count), codec=codec):
-            assert item == got
-            got += 1
-    assert got == count
+        got = [item async for item, _ in stream]
+    assert got == list(range(count))
     assert codec.encoded <= 4 * 2**20 / 80

@@ -38,6 +38,8 @@ __all__ = ["MemoryStatistics", "MemoryStore"]
 
 _WALKED = 100
 """Entries of a walk between two turns for others."""
+_REELS = 4
+"""Recordings of streams take this part of `bytes` at the most, beside the entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class MemoryStatistics:
 class MemoryStore(Near, Tagged, MemoryBoard, Reels):
     """Holds up to `entries` entries of up to `bytes` bytes together; the least used leaves first.
 
+    Recordings of streams that run, or ran a moment ago, take up to a quarter of `bytes` more.
+
     May be shared between caches, threads and event loops. The methods `look`, `keep`, `drop` and
     `drop_namespace` are for an L1; the rest is the `LeaseStore`, over the same entries. Its
     async methods never wait, but `walk` gives way to others.
@@ -67,7 +71,7 @@ class MemoryStore(Near, Tagged, MemoryBoard, Reels):
         MemoryBoard.__init__(self)
         self._leases = Leases()
         self._bells = Belfry()
-        Reels.__init__(self, self._now)
+        Reels.__init__(self, bytes // _REELS, self._now)
         refresh_in_child(self)
 
     def statistics(self) -> MemoryStatistics:

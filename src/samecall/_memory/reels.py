@@ -15,24 +15,30 @@ from samecall._recordings import Recorded
 
 __all__ = ["Reels"]
 
-_SWEEP_FROM = 64
+_BESIDE = 64  # bytes that a frame takes beside its own
 
 
 @dataclass(slots=True)
 class _Reel:
     frames: list[bytes] = field(default_factory=list[bytes])
+    bytes: int = 0
     ends: float = 0.0
 
 
 class Reels(ABC):
-    """The recording half of a `MemoryStore`, which brings the leases."""
+    """The recording half of a `MemoryStore`, which brings the leases.
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    Holds up to `most` bytes; what was recorded the longest ago leaves first. Of a stream that left
+    nothing more is recorded: who follows it finishes from the stored value.
+    """
+
+    def __init__(self, most: int, now: Callable[[], float]) -> None:
         self._reel_now = now
+        self._reel_most = most
+        self._reel_bytes = 0
         self._reels: dict[Key, _Reel] = {}
         self._reel_bells = Belfry()
         self._reel_lock = threading.Lock()
-        self._reel_sweep_at = _SWEEP_FROM
 
     @abstractmethod
     async def renew(self, key: Key, token: bytes, lease: float) -> bool:
@@ -45,7 +51,7 @@ class Reels(ABC):
     def unwind(self, key: Key, token: bytes) -> None:
         """Delete a recording."""
         with self._reel_lock:
-            self._reels.pop(_at(key, token), None)
+            self._drop_reel(_at(key, token))
 
     async def record(
         self, key: Key, token: bytes, number: int, frame: bytes, lease: float, life: float,
@@ -56,14 +62,16 @@ class Reels(ABC):
             return Recorded(leads=False, whole=True, followers=0)
         at, now = _at(key, token), self._reel_now()
         with self._reel_lock:
-            self._sweep_reels(now)
-            reel = self._reels.setdefault(at, _Reel())
+            reel = self._drop_reel(at)
             if len(reel.frames) < number - 1:
-                del self._reels[at]
                 return Recorded(leads=True, whole=False, followers=-1)
             if len(reel.frames) == number - 1:
                 reel.frames.append(frame)
+                reel.bytes += len(frame) + _BESIDE
             reel.ends = now + life
+            self._reels[at] = reel  # as the last one
+            self._reel_bytes += reel.bytes
+            self._make_room(now)
         return Recorded(leads=True, whole=True, followers=self._reel_bells.ring(at, frame))
 
     async def replay(self, key: Key, token: bytes, after: int) -> Sequence[bytes]:
@@ -82,15 +90,22 @@ class Reels(ABC):
         """How many bells hang at recordings."""
         return len(self._reel_bells)
 
-    def _sweep_reels(self, now: float) -> None:
-        if len(self._reels) >= self._reel_sweep_at:
-            self._reels = {at: reel for at, reel in self._reels.items() if now < reel.ends}
-            self._reel_sweep_at = max(_SWEEP_FROM, 2 * len(self._reels))
+    def _drop_reel(self, at: Key) -> _Reel:
+        reel = self._reels.pop(at, None) or _Reel()
+        self._reel_bytes -= reel.bytes
+        return reel
+
+    def _make_room(self, now: float) -> None:
+        while self._reels:
+            first = next(iter(self._reels))
+            if now < self._reels[first].ends and self._reel_bytes <= self._reel_most:
+                return
+            self._drop_reel(first)
 
     def after_fork(self) -> None:
         """What is recorded goes on in the parent."""
         self._reel_lock = threading.Lock()
-        self._reels = {}
+        self._reels, self._reel_bytes = {}, 0
         self._reel_bells.forget_all()
 
 
