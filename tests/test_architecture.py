@@ -8,6 +8,8 @@ import ast
 import graphlib
 import importlib
 import inspect
+import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +34,6 @@ FLOORS: list[set[str]] = [
     # 1: what a call is, and what an outsider implements
     {
         "_board",
-        "_canonical",
         "_changes",
         "_envelopes",
         "_events",
@@ -305,6 +306,23 @@ RULES = [homeless, upward, of_the_root, away_from_home, unpickling, too_long, cy
 @pytest.mark.parametrize("rule", RULES)
 def test_the_house_keeps_the_rule(rule):
     assert rule(modules()) == []
+
+
+def test_the_plan_has_no_room_that_is_not_there():
+    assert set().union(*FLOORS) - {module.room for module in modules()} == set()
+
+
+def test_the_table_for_newcomers_is_the_plan():
+    """Each room once, by its path, and no floor of it below one of a room that is further down."""
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (\d) \| (`.*?) \| ", text, re.MULTILINE)
+    table = [(path, int(floor)) for floor, paths in rows for path in re.findall(r"`(.+?)`", paths)]
+    assert [path for path, _ in table if not (SOURCE / path).exists()] == []
+    rooms = [(path.removesuffix(".py"), floor) for path, floor in table]
+    assert sorted(room for room, _ in rooms) == sorted(set().union(*FLOORS))
+    floors = [[dict(rooms)[room] for room in step] for step in FLOORS]
+    for below, above in itertools.pairwise(floors):
+        assert max(below) <= min(above)
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.full_name)

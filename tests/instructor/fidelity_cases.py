@@ -11,22 +11,40 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cached_property
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, Union, cast
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    Optional,
+    TypeVar,
+    Union,
+    cast,
+)
 from uuid import UUID
 
+import pydantic.dataclasses
 from pydantic import (
+    AfterValidator,
     AliasChoices,
+    AnyUrl,
     BaseModel,
     ConfigDict,
     Field,
     Json,
     PrivateAttr,
     RootModel,
+    SecretBytes,
     SecretStr,
     ValidationInfo,
     computed_field,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from typing_extensions import NotRequired, TypedDict
@@ -289,6 +307,48 @@ class Plain:
     name: str
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Parts(BaseModel):
+    point: Point
+    plain: Plain
+    movie: Movie
+
+
+class Lazy(BaseModel):
+    name: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def loud(self) -> str:
+        return self.name.upper()
+
+
+class Lossy(BaseModel):
+    """Its own dump says nothing of what it holds."""
+
+    name: str
+
+    @model_serializer
+    def dumped(self) -> str:
+        return "lossy"
+
+
+class Addresses(BaseModel):
+    ip: IPv4Address
+    site: AnyUrl
+    password: SecretBytes
+
+
+class Doubled(BaseModel):
+    model_config = ConfigDict(revalidate_instances="always", validate_default=True)
+    doubled: Annotated[int, AfterValidator(lambda value: value * 2)]
+    level: Level = Level.LOW
+
+
 IntBox = Box[int]
 MaybeUser = Maybe(User)
 PartialNested = Partial[Nested]
@@ -479,6 +539,33 @@ CASES = [
         parallel,
     ),
     inline("json_mode", lambda: Partial[Nested], NESTED, Mode.JSON),
+    Case(
+        "not_models",
+        Parts,
+        {"point": [1, 2], "plain": {"name": "Ada"}, "movie": {"title": "M"}},
+        kwargs={"strict": False},
+    ),
+    Case("cached_property", Lazy, {"name": "Ada"}),
+    Case("lossy_dump", Lossy, {"name": "Ada"}),
+    Case("addresses", Addresses, {"ip": "1.2.3.4", "site": "http://a/b", "password": "p"}),
+    Case("doubled", Doubled, {"doubled": 2}),
+    Case("long_int", IntBox, '{"content_of": 123456789012345678901234567890}'),
+    Case("annotated_model", Annotated[User, "a person"], {"content": USER}),
+    Case("annotated_list", Annotated[list[User], "people"], {"content": [USER]}),
+    Case("iterable_typed_dict", Iterable[Movie], {"tasks": [{"title": "M"}]}),
+    Case("optional_enum", Optional[Colour], {"content": "red"}),
+    Case("optional_typed_dict", Optional[Movie], {"content": {"title": "M"}}),
+    Case("union_with_none", Union[User, Admin, None], {"content": ADMIN}),
+    Case("literal_mixed", Literal[1, "a"], {"content": "a"}),
+    Case("int_enum", Level, {"content": 2}, kwargs={"strict": False}),
+    Case("list_any", list[Any], {"content": [1, "a", None]}),
+    Case("float_infinity", float, '{"content": Infinity}'),
+    Case("generic_bare", Box, {"content_of": [USER]}),
+    Case("list_generic", list[Box[int]], {"tasks": [{"content_of": 1}]}),
+    Case("none_json_mode", None, USER, Mode.JSON),
+    Case("none_responses_mode", None, USER, Mode.RESPONSES_TOOLS),
+    Case("list_responses_mode", list[User], {"tasks": [USER]}, Mode.RESPONSES_TOOLS),
+    Case("scalar_md_json_mode", int, {"content": 3}, Mode.MD_JSON),
 ]
 BY_NAME = {case.name: case for case in CASES}
 
@@ -497,4 +584,6 @@ REFUSED = [
     Decimal,
     Any,
     Plain,
+    pydantic.dataclasses.dataclass(Plain),
+    NewType("Score", int),
 ]

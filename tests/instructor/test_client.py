@@ -354,6 +354,7 @@ async def test_wrong_cache_arguments(
         ({"policy": {}}, "policy takes a Policy"),
         ({"namespace": ""}, "namespace takes"),
         ({"account": ""}, "account takes"),
+        ({"cache": Cache}, "cache takes a samecall.Cache; got type"),
     ],
 )
 async def test_wrong_arguments_of_cached(

@@ -12,7 +12,8 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import Sentinel
 from redis_parts import PATIENT, new_data, new_key
 
-from samecall._errors import ConfigurationError, StoreRefused, StoreUnreachable
+from samecall import Cache, Policy
+from samecall._errors import ConfigurationError, StoreUnreachable, StoreUnusable
 from samecall._ports import Lead
 from samecall._redis import RedisStore, open_redis
 from samecall._redis.places import lines_of
@@ -170,18 +171,31 @@ async def test_a_service_that_nobody_watches(sentinel: LocalSentinel) -> None:
     """A wrong name is refused, in words that name it."""
     url = sentinel.url.replace(sentinel.service, "nonsense")
     store = open_redis(url, op_timeout=PATIENT)()
-    with pytest.raises(StoreRefused, match="nonsense"):
+    with pytest.raises(StoreUnusable, match="nonsense"):
         await store.ping()
     await store.aclose()
 
 
-async def test_a_server_without_cluster_mode() -> None:
-    """It says so, and that is no outage."""
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis+cluster://127.0.0.1:{}", "127.0.0.1 is no cluster .*cluster support disabled"),
+        ("redis+sentinel://127.0.0.1:{}/s", "no sentinel is there .*unknown command"),
+        ("redis://127.0.0.1:{}/99", "no such database .*index is out of range"),
+    ],
+)
+async def test_a_server_of_another_kind(url: str, told: str) -> None:
+    """It says so at the first call, and that is no outage: nothing is paid for."""
     with LocalServer() as server:
-        store = open_redis(f"redis+cluster://127.0.0.1:{server.port}", op_timeout=PATIENT)()
-        with pytest.raises(StoreRefused, match="cluster support disabled"):
-            await store.get(new_key())
-        await store.aclose()
+        cache = Cache(url.format(server.port), policy=Policy(op_timeout=PATIENT))
+        with pytest.raises(ConfigurationError, match=f"url_or_store: .*{told}") as refused:
+            await cache.get_or_call("k", unpaid)
+        assert "login" not in str(refused.value)
+        await cache.aclose()
+
+
+async def unpaid() -> None:
+    raise AssertionError("the call was made")
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/s"])

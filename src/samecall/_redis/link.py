@@ -19,7 +19,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from samecall._errors import StoreError, StoreRefused, StoreUnreachable
+from samecall._errors import StoreError, StoreRefused, StoreUnreachable, StoreUnusable
 from samecall._redis.overdue import Patience
 
 __all__ = [
@@ -67,13 +67,15 @@ class SlotMoving(StoreError):
 
 
 def explain(error: BaseException, doing: str) -> StoreError:
-    """A `StoreError` in the words of `error`; a refused login is a `StoreRefused`."""
+    """A `StoreError` in the words of `error`; a refused login or database a `StoreRefused`."""
     if isinstance(error, StoreError):
         return type(error)(*error.args)
     cause: BaseException | None = error
     while cause is not None:  # redis-py wraps a refusal over a unix socket
         if isinstance(cause, (AuthenticationError, NoPermissionError)):
             return StoreRefused(f"Redis refused the login: {cause}")
+        if isinstance(cause, ResponseError) and "DB index" in str(cause):
+            return StoreUnusable(f"Redis has no such database ({cause}); name one that it has")
         cause = cause.__cause__
     if isinstance(error, TimeoutError):
         return StoreUnreachable(f"{doing}: no reply in time")

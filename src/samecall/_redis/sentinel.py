@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import ConnectionError as Unreachable
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from samecall._errors import StoreError, StoreRefused, StoreUnreachable
+from samecall._errors import StoreError, StoreRefused, StoreUnreachable, StoreUnusable
 from samecall._redis.client import Settings
 from samecall._redis.link import Command, Connection, Link, pack
 
@@ -49,7 +49,7 @@ class Watch:
                 troubles.append(error)
                 self._order.rotate(-1)
         if not troubles:
-            raise StoreRefused("there is no sentinel to ask")
+            raise StoreUnusable("there is no sentinel to ask")
         told = [each for each in troubles if isinstance(each, StoreRefused)]
         raise (told or troubles)[-1]
 
@@ -70,7 +70,9 @@ class Watch:
             case [bytes(host), bytes(port)] if port.isdigit():
                 return self.force_ip or host.decode(), int(port)
             case None:
-                raise StoreRefused(f"the sentinels watch no service {service!r}")
+                raise StoreUnusable(
+                    f"the sentinels watch no service {service!r}; a URL names it after the hosts"
+                )
             case other:
                 raise StoreUnreachable(f"a sentinel gave an unexpected reply: {other!r:.80}")
 
@@ -79,6 +81,8 @@ async def _one(link: Link, command: Command) -> Any:
     (reply,) = await link.exchange([command])
     if isinstance(reply, NoPermissionError):
         raise StoreRefused(f"a sentinel refused: {reply}")
+    if isinstance(reply, ResponseError) and "unknown command" in str(reply).lower():
+        raise StoreUnusable(f"no sentinel is there ({reply}); a server is redis://host:port")
     return reply
 
 
@@ -92,7 +96,7 @@ async def _only_service(link: Link) -> str:
         case other:
             raise StoreUnreachable(f"a sentinel gave an unexpected reply: {other!r:.80}")
     if len(names) != 1:
-        raise StoreRefused(
+        raise StoreUnusable(
             f"the sentinels watch {', '.join(names) or 'nothing'}: give a URL with the service, or "
             "what Sentinel.master_for(service) makes"
         )

@@ -13,9 +13,9 @@ from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
-from redis.exceptions import AskError, ResponseError
+from redis.exceptions import AskError, NoPermissionError, ResponseError
 
-from samecall._errors import StoreError, StoreRefused, StoreUnreachable
+from samecall._errors import StoreError, StoreRefused, StoreUnreachable, StoreUnusable
 from samecall._redis.client import Settings
 from samecall._redis.link import Command, Link
 
@@ -116,7 +116,11 @@ async def consult(settings: Settings, limit: float) -> tuple[Slots, bool]:
     commands = [(b"CLUSTER", b"SLOTS"), (b"COMMAND", b"INFO", b"SSUBSCRIBE")]
     slots, known = await _ask(settings, limit, commands)
     if isinstance(slots, ResponseError):
-        raise StoreRefused(f"{host} answered CLUSTER SLOTS with: {slots}")
+        if isinstance(slots, NoPermissionError):
+            raise StoreRefused(f"{host} answered CLUSTER SLOTS with: {slots}")
+        raise StoreUnusable(
+            f"{host} is no cluster ({slots}); a server by itself is redis://host:port"
+        )
     # one that may not ask takes the newer way
     return read_slots(slots, host), known != [None]
 

@@ -112,7 +112,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def told(error: SamecallError) -> str:
     """What is wrong with the store, in words for the person who typed the URL."""
     if isinstance(error, StoreRefused):
-        return f"the store refuses the login: {error}"
+        return error.advice("the store")
     if isinstance(error, StoreError):
         return f"no answer from the store: {error}"
     return str(error)
@@ -204,7 +204,7 @@ async def _answers(store: Any, url: str, *, able: bool) -> None:
     except TimeoutError:
         raise Trouble(f"no answer from {without_login(url)} in {PATIENCE:g} s") from None
     except StoreRefused as error:
-        raise Trouble(f"{without_login(url)} refuses the login: {error}") from None
+        raise Trouble(error.advice(without_login(url))) from None
     except StoreUnreachable as error:
         if able or not await _told_by_some(store):
             raise Trouble(f"no answer from {without_login(url)}: {error}") from None

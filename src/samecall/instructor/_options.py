@@ -59,7 +59,7 @@ class Settings:
 
 def check_cache(value: Any, name: str) -> Any:
     """`value`, if it is a cache of ours."""
-    if callable(getattr(value, "get_or_call", None)):
+    if callable(getattr(value, "get_or_call", None)) and not isinstance(value, type):
         return value
     raise ConfigurationError(
         f"{name} takes a samecall.Cache{' or None' if name == 'cache=' else ''}; "

@@ -54,7 +54,7 @@ async def _keys(url: str, namespace: str, limit: int | None) -> int:
     from samecall.cli._entries import keys
 
     shown = 0
-    async with store_at(url) as store:
+    async with store_at(url, able=False) as store:
         async for key in keys(store, namespace):
             say(key.hex)
             shown += 1
@@ -72,7 +72,7 @@ async def _list(
 
     shown = 0
     told: dict[tuple[str, ...], tuple[bytes, ...]] = {}
-    async with store_at(url) as store:
+    async with store_at(url, able=False) as store:
         async for key, found in store.walk(namespace):
             line, entry = line_of(key, found.data, found.left, envelopes)
             if entry is not None:

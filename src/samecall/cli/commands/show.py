@@ -43,7 +43,7 @@ async def _show(url: str, text: str, namespace: str, seal: Seal | None) -> dict[
     from samecall.cli._entries import find, key_in, line_of, readable
 
     key_in(text, namespace)
-    async with store_at(url) as store:
+    async with store_at(url, able=False) as store:
         key = await find(store, text, namespace)
         found = await store.get(key)
     if found is None:

@@ -28,7 +28,7 @@ def command(
     only = every_namespace(namespace)
 
     async def look() -> Fleet:
-        async with store_at(url, board=True) as store:
+        async with store_at(url, board=True, able=False) as store:
             return added_up(read(await store.posted(only)))
 
     fleet = run(look())

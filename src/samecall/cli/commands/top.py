@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from samecall._open import without_login
 from samecall.cli._options import SomeNamespace, Url, every_namespace, number, run, store_at
-from samecall.cli._trouble import say, to_json
+from samecall.cli._trouble import Trouble, say, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,17 +57,20 @@ async def _watch(
     console = wide()
     shown = console.is_terminal and not json
     looks = count if count is not None or shown or json else 1
-    async with store_at(url, board=True) as store:
+    async with store_at(url, board=True, able=False) as store:
         live: Any = Live(console=console, screen=True, auto_refresh=False) if shown else None
+        fleet, trouble = None, ""
         with live or nullcontext():
             async for fleet, rates, trouble in _looks(store, namespace, interval, looks):
-                if json:
-                    if fleet is not None:
-                        say(to_json(fleet))
-                elif live is not None:
+                if live is not None:
                     live.update(_screen(fleet, url, rates, trouble, console.height), refresh=True)
-                else:
-                    console.print(_screen(fleet, url, rates, trouble, None))
+                elif fleet is not None:
+                    if json:
+                        say(to_json(fleet))
+                    else:
+                        console.print(_screen(fleet, url, rates, trouble, None))
+    if fleet is None:  # nothing was seen in any look
+        raise Trouble(f"no answer from {without_login(url)}: {trouble}")
 
 
 async def _looks(
@@ -97,7 +101,6 @@ def _screen(
     from rich.console import Group
     from rich.text import Text
 
-    from samecall._open import without_login
     from samecall.cli.seen.screen import picture
 
     where = without_login(url)
