@@ -65,6 +65,9 @@ class Hold:
         self._lapsed = False
         self._hurried = False
         self._waiter: asyncio.Future[None] | None = None
+        self._every = min(policy.lease, RENEW_AT_LEAST) / 3
+        self._alarm: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def kept(self, *, renews: bool = True, takes: bool = True) -> AsyncGenerator[None]:
@@ -75,12 +78,16 @@ class Hold:
         """
         self._renews = renews
         self._takes = takes
-        task = asyncio.get_running_loop().create_task(self._keep())
+        # a timer, and a task only for a call that is longer: most of what a task costs is its start
+        self._alarm = asyncio.get_running_loop().call_later(self._every, self._start)
         try:
             yield
         finally:
-            task.cancel()
+            self._alarm.cancel()
+            if self._task is not None:
+                self._task.cancel()
             # no ring with claim and flight is left for the collector
+            self._alarm = self._task = None
             self._leads, self.current = _never, _always
             self.overtaken = self.forgotten = _nothing
 
@@ -90,16 +97,21 @@ class Hold:
             self._hurried = True
             if self._waiter is not None:
                 wake(self._waiter)
+            elif self._task is None and self._alarm is not None:
+                self._alarm.cancel()
+                self._start()
 
     def lapsed(self) -> None:
         """A reply said that the lease is not ours."""
         self._lapsed = True
         self.hurry()
 
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
     async def _keep(self) -> None:
-        wanted = True
+        wanted, self._hurried = True, False
         while True:
-            await self._pause(min(self._policy.lease, RENEW_AT_LEAST) / 3)
             if wanted and not await self.current():
                 wanted = False
                 self.forgotten()
@@ -108,6 +120,7 @@ class Hold:
             asks = self._lapsed and (self._told or self._takes)
             if asks and self._leads() and not await self._again():
                 return
+            await self._pause(self._every)
 
     async def _pause(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
