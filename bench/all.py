@@ -35,11 +35,13 @@ REASONS = {
     "it), and the script also takes leases where nothing is found.",
     "faster than a GET per call": "the same tasks are most of what either way costs: an MGET that "
     "wakes as many of them is itself no more times faster than that (GET over the row above).",
-    "L2 hits through client.create": "with L1 off each hit builds its key, asks Redis in a flight "
-    "of its own, checks and expands the entry, and has instructor parse it, each a few percent of "
-    "the whole; and a fifth is the garbage collector's, which looks at the completions that the "
-    "callers hold. Five times the best peer would leave as long for a hit as its parser takes.",
-    "faster than the best peer": "the peers are given a ready key and keep a plain dict.",
+    "L2 hits through client.create": "even an MGET of ready names that wakes a task for each "
+    "caller, and runs instructor's parser over what came, makes no more than its floor says, where "
+    "the target is above that; beside it a hit builds its key, checks and expands the entry, and "
+    "is a flight that others can join. A quarter to a third of either is the garbage collector's, "
+    "which looks at the completions that the callers hold.",
+    "faster than the best peer": "the floor, which has neither key nor lease nor check, is itself "
+    "no more times faster than that peer (the last column).",
     "commands of a wait": "a look every 2 s and the first two, SUBSCRIBE, two reads of the "
     "generation, UNSUBSCRIBE of the wait before; a PING of the line that listens, if it was quiet.",
     "a leader's way": "one round trip, and around it the Python of a flight, its lease and the "

@@ -21,7 +21,7 @@ from rich.progress import track
 
 import redis
 from common import Row, arguments, percentile, redis_url, report
-from reads import LiteLLM
+from peers import LiteLLM
 from samecall import Cache
 from samecall.testing.crew import Crew, Line
 

@@ -13,18 +13,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiocache
-import cashews
 from redis.asyncio import Redis
 from rich.progress import track
 
 from common import Row, arguments, redis_url, report
-from hit import User, client, question
+from hit import client, question
+from peers import Floor, Peers
 from samecall import Cache
 from samecall._entry import Entry, Key, Kind, Payload, encode_entry, new_stamp
 from samecall._redis import names, open_redis
 from samecall.instructor import cached
-from versus_instructor import DocumentedRedisCache
 
 __all__ = ["at_the_store", "through_the_client"]
 
@@ -99,7 +97,7 @@ async def at_the_store(url: str, tasks: int, rounds: int) -> list[Row]:
     await reads.aclose()
     us = {name: 1e6 * statistics.median(values) / tasks for name, values in found.items()}
     share, times = us["mget"] / us["ours"], us["get"] / us["ours"]
-    reach = us["tasks"] / us["ours"]
+    reach, most = us["tasks"] / us["ours"], us["get"] / us["tasks"]
     floor = f"MGET {us['mget']:.1f} µs a key"
     return [
         Row(f"L2 read at the store, {tasks} tasks", us["ours"], "µs a key", "", None, "", floor),
@@ -108,106 +106,82 @@ async def at_the_store(url: str, tasks: int, rounds: int) -> list[Row]:
         Row(f"share of an MGET that wakes {tasks} tasks", 100 * reach, "%", "", None, "",
             f"MGET and tasks {us['tasks']:.1f} µs a key"),
         Row(f"faster than a GET per call, {tasks} tasks", times, "times", "at least 8", times >= 8,
-            f"redis-py GET {us['get']:.1f} µs", ""),
+            f"redis-py GET {us['get']:.1f} µs", f"MGET and tasks {most:.1f} times"),
     ]  # fmt: skip
 
 
-class LiteLLM:
-    """LiteLLM's Redis cache, asked as its client asks it."""
-
-    def __init__(self, url: str) -> None:
-        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it asks GitHub for prices, else
-        from litellm.caching.redis_cache import RedisCache
-
-        where = Redis.from_url(url).connection_pool.connection_kwargs
-        if "path" in where:
-            raise ValueError("LiteLLM's cache takes no unix socket: give a redis:// URL")
-        self._cache = RedisCache(
-            host=where.get("host", "localhost"), port=where.get("port", 6379),
-            password=where.get("password"), namespace="bench-litellm",
-        )  # fmt: skip
-
-    async def __call__(self, text: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        found = await self._cache.async_get_cache(text)
-        if found is None:
-            found = await call()
-            await self._cache.async_set_cache(text, found, ttl=600)
-        return found
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self._cache.disconnect()
-
-
 async def through_the_client(url: str, hits: int) -> list[Row]:
-    """Hits a second of one process with 100 callers; each peer as its users would write it."""
-    shared = Cache(url, namespace="bench-hits", l1=None)
-    ours, documented = cached(client(), shared), client(cache=DocumentedRedisCache(url))
-    bare = client()
-    remembered = cashews.Cache()
-    remembered.setup(url)
-
-    @remembered(ttl="10m", key="bench:{text}")
-    async def with_cashews(text: str) -> Any:
-        # instructor makes a class for each call, which nobody can pickle
-        return (await bare.create(**question(text))).model_dump()
-
-    where = Redis.from_url(url).connection_pool.connection_kwargs
-
-    @aiocache.cached(
-        cache=aiocache.RedisCache, endpoint=where.get("host", "localhost"),
-        port=where.get("port", 6379), serializer=aiocache.serializers.PickleSerializer(),
-        key_builder=lambda _f, text: f"bench-aio:{text}",
-    )  # fmt: skip
-    async def with_aiocache(text: str) -> Any:
-        return (await bare.create(**question(text))).model_dump()
-
-    litellm = LiteLLM(url)
-
-    async def with_litellm(text: str) -> Any:
-        return await litellm(text, lambda: _dumped(bare.create(**question(text))))
-
+    """Hits a second of one process with 100 callers; peers and floor in turns with it."""
+    shared, peers = Cache(url, namespace="bench-hits", l1=None), Peers(url)
+    ours = cached(client(), shared)
     texts = [f"number {number}" for number in range(100)]
+    floor = Floor(url, texts)
     ways: dict[str, Callable[[str], Awaitable[Any]]] = {
         "samecall": lambda text: ours.create(**question(text)),
-        "instructor's Redis adapter": lambda text: documented.create(**question(text)),
-        "cashews": lambda text: _validated(with_cashews(text)),
-        "aiocache": lambda text: _validated(with_aiocache(text)),
-        "LiteLLM": lambda text: _validated(with_litellm(text)),
+        **peers.plain,
+        **{f"{name}, alike": ask for name, ask in peers.alike.items()},
     }
+    await peers.learn()
+    await floor.fill()
     for ask in ways.values():
         for text in texts:
             await ask(text)
+    alike = ("samecall", *(f"{name}, alike" for name in peers.alike))
+    answers = [*[await ways[name](texts[0]) for name in alike], (await floor.ask())[0]]
+    parts = [(each.model_dump(), each._raw_response, each._total_usage) for each in answers]
+    if any(part != parts[0] for part in parts):
+        raise RuntimeError(f"they do not do the same: {parts}")
     await asyncio.sleep(0.2)
     found: dict[str, list[float]] = {name: [] for name in ways}
+    bare: list[float] = []
     for _ in track(range(ROUNDS), "hits"):
         for name, ask in ways.items():  # in turns: who else uses the machine is there for all
             asked = hits if name == "samecall" else hits // 4
             found[name].append(await _rate(ask, texts, asked // ROUNDS))
+        bare.append(await _rounds(floor.ask, hits // ROUNDS, len(texts)))
     rates = {name: statistics.median(each) for name, each in found.items()}
     gc.collect()
     gc.freeze()  # what an application can do once it is up, see docs/operations.md
     frozen = await _rate(ways["samecall"], texts, hits // 4)
+    bare_frozen = await _rounds(floor.ask, hits // 4, len(texts))
     gc.unfreeze()
     await shared.aclose()
-    await remembered.close()
-    await litellm.aclose()
-    peers = {name: rate for name, rate in rates.items() if name != "samecall"}
-    best = max(peers, key=lambda name: peers[name])
-    told = ", ".join(f"{name} {rate:,.0f}" for name, rate in peers.items())
-    rate, times = rates["samecall"], rates["samecall"] / peers[best]
+    await peers.aclose()
+    await floor.aclose()
+    return _rows(rates, statistics.median(bare), frozen, bare_frozen, peers)
+
+
+def _rows(
+    rates: dict[str, float], bare: float, frozen: float, bare_frozen: float, peers: Peers
+) -> list[Row]:
+    rate = rates["samecall"]
+    plain = {name: rates[name] for name in peers.plain}
+    alike = {name: rates[f"{name}, alike"] for name in peers.alike}
+    best, like = max(plain, key=plain.__getitem__), max(alike, key=alike.__getitem__)
+    told = ", ".join(f"{name} {each:,.0f}" for name, each in plain.items())
+    told_alike = ", ".join(f"{name} {each:,.0f}" for name, each in alike.items())
+    floor = f"MGET, a task each, parser {bare:,.0f}"
+    times, times_alike = rate / plain[best], rate / alike[like]
     return [
-        Row(
-            "L2 hits through client.create",
-            rate,
-            "a second",
-            "at least 15,000",
-            rate >= 15_000,
-            told,
-        ),
-        Row("the same after gc.freeze()", frozen, "a second"),
-        Row(f"faster than the best peer ({best})", times, "times", "at least 5", times >= 5, told),
-    ]
+        Row("L2 hits through client.create", rate, "a second", "at least 15,000", rate >= 15_000,
+            told, floor),
+        Row("share of an MGET that wakes a task each, and parses alike", 100 * rate / bare, "%",
+            "", None, "", floor),
+        Row("L2 hits through client.create after gc.freeze()", frozen, "a second", "", None, "",
+            f"alike {bare_frozen:,.0f}"),
+        Row(f"faster than the best peer ({best}), which keeps a plain dict", times, "times",
+            "at least 5", times >= 5, told, f"floor over it {bare / plain[best]:.2f} times"),
+        Row(f"faster than the best peer that parses a completion as we do ({like})", times_alike,
+            "times", "at least 5", times_alike >= 5, told_alike,
+            f"floor over it {bare / alike[like]:.2f} times"),
+    ]  # fmt: skip
+
+
+async def _rounds(ask: Callable[[], Awaitable[Any]], hits: int, each: int) -> float:
+    began = time.perf_counter()
+    for _ in range(max(1, hits // each)):
+        await ask()
+    return max(1, hits // each) * each / (time.perf_counter() - began)
 
 
 def with_uvloop(url: str, hits: int) -> list[Row]:
@@ -226,15 +200,7 @@ def with_uvloop(url: str, hits: int) -> list[Row]:
             return await _rate(lambda text: ours.create(**question(text)), texts, hits)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return [Row("the same on uvloop", runner.run(rate()), "a second")]
-
-
-async def _dumped(answer: Awaitable[Any]) -> Any:
-    return (await answer).model_dump()
-
-
-async def _validated(kept: Awaitable[Any]) -> User:
-    return User.model_validate(await kept)
+        return [Row("L2 hits through client.create on uvloop", runner.run(rate()), "a second")]
 
 
 async def _rate(ask: Callable[[str], Awaitable[Any]], texts: list[str], hits: int) -> float:

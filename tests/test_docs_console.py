@@ -23,7 +23,7 @@ from docs_parts import BLOCKS, ROOT, Command, commands, parts
 from samecall.testing import LocalServer, StubProvider
 from samecall.testing.servers import free_port, wait_until
 
-LIMIT = 200
+LIMIT = 400
 NOT_RUN = {
     "pip install": "needs an index of packages; nox installs each of these extras and groups",
     "nox": "runs these tests, among others; its sessions are held against noxfile.py",
@@ -193,6 +193,7 @@ def program(at: Path, source: str) -> None:
     at.chmod(0o755)
 
 
+@pytest.mark.timeout(1_200)  # fleets of eight processes, one after another, on a busy machine
 @pytest.mark.parametrize("page", RUN)
 def test_command_lines_run(page: str, tmp_path: Path) -> None:
     texts = [block.text for block in CONSOLES if block.at.startswith(f"{page}:")]

@@ -10,7 +10,7 @@ from typing import Any
 from samecall._books import Books, bill
 from samecall._clone import clone_error
 from samecall._errors import DeadlineExceeded
-from samecall._outcome import Crashed, Request
+from samecall._outcome import FAULTS, Crashed, Request
 from samecall._ports import Clock, ErrorRecord, Failure, Reach
 
 __all__ = ["Till"]
@@ -69,7 +69,8 @@ class Till:
             return own
         try:
             failure = request.codec.explain(error)
-        except Exception as fault:  # noqa: BLE001 - a codec's fault must not hide the provider's error
+        # a codec's fault must not hide the provider's error
+        except FAULTS as fault:
             self.report(f"explain of {type(request.codec).__name__} raised {type(fault).__name__}")
             return own
         if isinstance(error, DeadlineExceeded):

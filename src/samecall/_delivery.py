@@ -27,6 +27,8 @@ __all__ = ["Again", "deliver", "instead", "spared"]
 
 _OURS = (CacheMiss, ConfigurationError, ReentrantCall)
 """Mistakes of the caller, which no answer hides."""
+_GROUNDED = 8
+"""Flights of one request that may end in the air before it makes a call of its own."""
 
 
 class Again(Exception):
@@ -55,6 +57,9 @@ def deliver(room: Room, request: Request, outcome: Outcome) -> object:
         case Crashed():
             return _crashed(request, outcome)
         case Grounded():
+            request.grounded += 1
+            if request.grounded >= _GROUNDED:  # each may have been paid for: no more of these
+                request.refusals = REFUSALS
             raise Again
 
 

@@ -24,7 +24,7 @@ from samecall._flight import Flight
 from samecall._generations import Generations
 from samecall._lease import Claim
 from samecall._memory import MemoryStore
-from samecall._outcome import Counters, Crashed, Found, Outcome, Request, Unstored
+from samecall._outcome import FAULTS, Counters, Crashed, Found, Outcome, Request, Unstored
 from samecall._policy import seconds
 from samecall._ports import Clock, Reach
 from samecall._trust import Trust
@@ -87,7 +87,7 @@ class Keeper:
                 request.trace, request.tags, began.generations,
             )  # fmt: skip
             entry, data = self.envelopes.seal(request.key, entry, policy.compress_over)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
+        except FAULTS as error:  # whatever it is, the answer is paid for
             self.books.paid(request, cost, None, bill(request, value))
             flight.land(Unstored(value, request))
             self.report(_why(error))
@@ -153,7 +153,7 @@ class Keeper:
                 request.tags, began.generations,
             )  # fmt: skip
             entry, data = self.envelopes.seal(request.key, entry)
-        except Exception as fault:  # noqa: BLE001 - an error that cannot be told stays in this process
+        except FAULTS as fault:  # what cannot be told stays here
             flight.land(crashed)
             self.report(f"{crashed.failure.record.class_name} cannot be shared: {_why(fault)}")
             return None
@@ -190,7 +190,8 @@ def _there(stored: Payload | Exception) -> Payload:
 def lifetime_of(request: Request, value: Any) -> float:
     """How long an answer will be fresh; 0: it is not to be stored. Raises what the policy raises.
 
-    A rule that fails stores nothing: it may have meant to say no.
+    A rule that fails stores nothing: it may have meant to say no. So does one that raises
+    `CancelledError`, which nothing that is not awaited can be for its caller.
     """
     policy = request.policy
     life: float | None = None
@@ -219,7 +220,7 @@ def _told(life: object) -> float | None:
         raise Unstorable(why) from None
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """Our own words, or where somebody else's code failed: its words may quote the answer."""
     if isinstance(error, Unstorable):
         return str(error)

@@ -11,6 +11,7 @@ from typing import Any
 from samecall._books import bill
 from samecall._calling import Till
 from samecall._entry import Payload
+from samecall._errors import Unstorable
 from samecall._flight import Flight, Flights, Phase
 from samecall._keeping import Began, Keeper, Settle
 from samecall._lease import Claim, ClaimState
@@ -100,9 +101,12 @@ class Leader:
     ) -> Settle | None:
         try:
             stored: Payload | Exception = await request.encoded(value)
-        except asyncio.CancelledError:
-            self.till.books.paid(request, cost, None, bill(request, value))
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                self.till.books.paid(request, cost, None, bill(request, value))
+                raise
+            stored = Unstorable(f"encode raised {type(error).__name__}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for
             stored = error
         return self.keeper.answer(flight, request, value, stored, began, cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from samecall._trust import Fill
 
 __all__ = [
     "COUNTED",
+    "FAULTS",
     "REFUSALS",
     "Counters",
     "Crashed",
@@ -31,6 +33,8 @@ __all__ = [
 
 REFUSALS = 3
 """Entries that a caller may refuse before it makes a call of its own."""
+FAULTS = (Exception, asyncio.CancelledError)
+"""What somebody's function may raise that is not awaited: none of it is for who called it."""
 COUNTED = {
     "l1": "l1_hits",
     "l2": "l2_hits",
@@ -55,6 +59,8 @@ class Request:
     began: float = -1.0
     """On the clock; -1.0: nobody asks how long this takes."""
     refusals: int = 0
+    grounded: int = 0
+    """How many of its flights have ended in the air."""
     how: str = ""
     """Where the answer, or the exception, comes from."""
     entry: Entry | None = None

@@ -21,7 +21,7 @@ from samecall._failopen import FailOpenStore
 from samecall._flight import Flight
 from samecall._lineage import Floors
 from samecall._memory import MemoryStore
-from samecall._outcome import Counters, Outcome
+from samecall._outcome import FAULTS, Counters, Outcome
 from samecall._policy import Policy
 from samecall._ports import (
     CallUncached,
@@ -217,7 +217,8 @@ class Rooms:
         for observer, hear in self._hears:
             try:
                 hear(event)
-            except Exception as error:  # noqa: BLE001 - an observer must never cost an answer
+            # an observer must never cost an answer
+            except FAULTS as error:
                 warn(f"observer {type(observer).__name__} raised {type(error).__name__}", 2)
 
     def report_uncached(self, reason: str) -> None:

@@ -286,28 +286,70 @@ async def test_a_refused_completion_is_parsed_by_each(w: World) -> None:
 class Broken(PlainCodec):
     """A codec with a fault in every method."""
 
+    def __init__(self, fault: type[BaseException]) -> None:
+        self.fault = fault
+
     def encode(self, value: Any) -> Payload:
-        raise TypeError("encode")
+        raise self.fault("encode")
 
     def explain(self, error: BaseException) -> Failure:
-        raise TypeError("explain")
+        raise self.fault("explain")
+
+
+class Watcher:
+    """An observer that fails whatever it hears."""
+
+    def on_event(self, event: object) -> None:
+        raise asyncio.CancelledError
 
 
 @pytest.mark.filterwarnings("always::samecall.SamecallWarning")
+@pytest.mark.parametrize("fault", [TypeError, asyncio.CancelledError])
 @virtual
-async def test_a_codecs_fault_costs_no_answer(w: World) -> None:
+async def test_a_codecs_fault_costs_no_answer(w: World, fault: type[BaseException]) -> None:
     """A paid answer is given; the provider's error is the one that is told."""
-    cache, provider = w.cache(), w.provider()
-    tasks = spawn(2, lambda: cache.get_or_call("k", provider, codec=Broken()))
+    cache, provider, broken = w.cache(), w.provider(), Broken(fault)
+    tasks = spawn(2, lambda: cache.get_or_call("k", provider, codec=broken))
     await provider.until_waiting(1)
     provider.answer(["yes"])
-    with pytest.warns(match=r"TypeError \(test_errors.py, line \d+\)"):
+    with pytest.warns(match=rf"{fault.__name__} \(test_errors.py, line \d+\)|encode raised"):
         got = await asyncio.gather(*tasks)
     assert got == [["yes"], ["yes"]]
     assert got[0] is not got[1]
     provider.fail(KeywordError("no", status=500))
     with pytest.warns(match="explain"), pytest.raises(KeywordError):
-        await cache.get_or_call("k", provider, codec=Broken())
+        await cache.get_or_call("k", provider, codec=broken)
+    assert provider.calls == 2
+
+
+@pytest.mark.filterwarnings("ignore::samecall.SamecallWarning")
+@virtual
+async def test_what_an_observer_raises_is_nobodys(w: World) -> None:
+    """Not even a cancellation: it would be taken for one of the call, and the call begun anew."""
+    cache, provider = w.cache(observers=[Watcher()]), w.provider()
+    provider.answer("yes")
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert provider.calls == 1
+
+
+@virtual
+async def test_flights_that_end_in_the_air_are_not_begun_for_ever(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few, each of which may have been paid for; then the caller makes a call of its own."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    begun = 0
+
+    async def ends(*_: object) -> None:
+        nonlocal begun
+        begun += 1
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("samecall._leading.Leader.lead", ends)
+    async with asyncio.timeout(60):
+        assert await cache.get_or_call("k", provider) == "yes"
+    assert (begun, provider.calls) == (8, 1)
 
 
 @virtual

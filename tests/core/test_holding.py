@@ -39,6 +39,30 @@ async def renewed(w: World) -> None:
     await w.turns()
 
 
+def keeping() -> int:
+    """How many tasks keep a lease."""
+    coros = (task.get_coro() for task in asyncio.all_tasks())
+    return sum(getattr(coro, "__qualname__", "") == "Hold._keep" for coro in coros)
+
+
+@virtual
+async def test_a_lease_takes_no_task_before_there_is_something_to_do(w: World) -> None:
+    """Most calls are over by then: a timer is enough, and ends with them."""
+    cache = w.cache()
+    for wait in (TICK / 2, TICK * 1.5):
+        provider = w.provider()
+        leads = ask(cache, provider, mode="refresh")
+        await provider.until_waiting(1)
+        await asyncio.sleep(wait)
+        assert keeping() == (wait > TICK)
+        assert w.store.calls["renew"] == (wait > TICK)
+        provider.answer("yes")
+        assert await leads == "yes"
+        await asyncio.sleep(TICK * 2)
+        assert keeping() == 0
+        assert w.store.calls["renew"] == (wait > TICK)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @virtual
 async def test_who_asks_after_a_forget_elsewhere_has_a_call_of_its_own(w: World, way: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from place_support import FleetCodec, Place, says, stored, until, until_says
 
-from samecall import Policy, RemoteCallError, WaitTimeout
+from samecall import Policy, RemoteCallError, Seal, WaitTimeout
 from samecall.testing import GatedProvider, ManualClock
 
 
@@ -235,9 +235,10 @@ async def test_what_is_large_is_stored_small(place: Place) -> None:
     assert len(data) < len(text) / 4
 
 
-async def test_generations_outlast_what_bears_them(place: Place) -> None:
+@pytest.mark.parametrize("seal", [None, Seal({"a": bytes(32)}, "a")], ids=["open", "sealed"])
+async def test_generations_outlast_what_bears_them(place: Place, seal: Seal | None) -> None:
     """Also an answer that is kept for longer than its policy's `ttl`, or than its neighbour's."""
-    cache = place.cache(Policy(ttl=10, deadline=20))
+    cache = place.cache(Policy(ttl=10, deadline=20), seal=seal)
     await cache.get_or_call("short", says(1), tags=("t",))
     longer = Policy(ttl=10, deadline=20, lifetime=lambda _: 5_000)
     await cache.get_or_call("long", says(2), tags=("t",), policy=longer)
@@ -245,7 +246,7 @@ async def test_generations_outlast_what_bears_them(place: Place) -> None:
     await place.settled(cache, "long")
     for tag in ("", "t"):
         assert await place.generation_lasts(cache, tag) > 5_000
-    other = place.cache(Policy(ttl=10, deadline=20))  # of a neighbour that asks for less
+    other = place.cache(Policy(ttl=10, deadline=20), seal=seal)  # of one that asks for less
     await other.get_or_call("longest", says(3), tags=("t",), policy=Policy(ttl=1e6, deadline=20))
     await stored(other)
     await place.settled(other, "longest")

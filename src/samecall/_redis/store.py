@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from samecall._changes import Heard
@@ -44,7 +44,12 @@ def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], Redis
 
 
 def _how(lease: float, seen: bytes) -> bytes:
-    return b"%012d" % min(_ms(lease), 10**12 - 1) + seen
+    return _lasting(lease) + seen
+
+
+@lru_cache(64)
+def _lasting(lease: float) -> bytes:
+    return b"%012d" % min(_ms(lease), 10**12 - 1)
 
 
 def _ms(seconds: float) -> int:
@@ -96,11 +101,14 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         """See `_ports.LeaseStore`."""
+        args, ask = (token, _how(lease, seen)), self._reads.ask
+        if self.prompt is not None:
+            one = (names.value(key),)
+            found: Acquired = await ask(scripts.ACQUIRE, one, args, read=acquired)
+            return found
         keys = names.of_call(key)
-        named = keys[:1] if self.prompt is not None else keys
-        args = (token, _how(lease, seen))
         try:
-            return acquired(await self._reads.ask(scripts.ACQUIRE, named, args))
+            return acquired(await ask(scripts.ACQUIRE, keys, args))
         except SlotMoving:
             take = partial(self._take, token, _ms(lease))
             give_back = partial(self.release, key, token)
