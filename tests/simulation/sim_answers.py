@@ -110,7 +110,8 @@ def forgotten_is_forgotten(history: History) -> Iterator[str]:
     """
     for gone in history.forgotten:
         for caller in history.callers:
-            if caller.answer is None or caller.at < gone.confirmed:
+            # of what is done at one moment, after a pause, the order is not told
+            if caller.answer is None or caller.at <= gone.confirmed:
                 continue
             if gone.what == "clear":
                 if caller.key.partition("/")[0] == gone.key:

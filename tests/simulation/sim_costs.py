@@ -95,6 +95,9 @@ def _begun(history: History, grant: Grant) -> float:
 def _excused(history: History, last: Grant, paid: Paid | None, now: Grant) -> bool:
     if not history.healthy(last.proc, last.at, now.at):
         return True
+    if last.end == "refused" and last.tenures > 1:  # it asked anew for what a forget had ended
+        key, began = last.key, last.at
+        return any(f.key == key and began <= f.executed <= now.at for f in history.forgotten)
     if last.end == "failed":
         return paid is not None and paid.outcome == "fleet"
     if last.end == "released":

@@ -198,10 +198,10 @@ class Wire:
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         process = self._process
         flight = self._flight_of(token)
-        if flight is not None:
-            caller = asking.get()
+        caller = asking.get(None)
+        if caller is not None:  # the flight of a cache that is closed is not found
             name = process.world.server.baptise(token, f"{process.name}.{caller.name}")
-            process.tokens.setdefault(flight, name)
+            process.tokens.setdefault(flight or caller, name)
         return await self._ask("acquire", key, token, seen, lease)
 
     def _flight_of(self, token: bytes) -> Flight[Any] | None:

@@ -52,7 +52,7 @@ class Process:
         self.loop = StepLoop(self.clock, self._complain)
         self.alive = True
         self.frozen_until = self.cut_until = 0.0
-        self.tokens: dict[Flight[Any] | None, str] = {}
+        self.tokens: dict[Flight[Any] | Caller, str] = {}
         self.born: dict[Flight[Any], float] = {}
         self.asked = 0
         self.wire = Wire(self, world.network)
