@@ -194,6 +194,25 @@ async def test_a_server_of_another_kind(url: str, told: str) -> None:
         await cache.aclose()
 
 
+async def test_a_node_as_if_it_were_a_server_by_itself(cluster: LocalCluster) -> None:
+    """Told by the first call whose slot is elsewhere; the others are answered."""
+    node = cluster.url.partition(",")[0].replace("+cluster", "")
+    outcomes = set[str]()
+    for number in range(12):
+        cache = Cache(node, policy=Policy(op_timeout=PATIENT))
+        try:
+            outcomes.add(await cache.get_or_call(f"k{number}", answered))
+        except ConfigurationError as error:
+            outcomes.add(str(error))
+        await cache.aclose()
+    told = "url_or_store: Redis is a node of a cluster, which is redis+cluster://host:port"
+    assert outcomes == {"yes", told}
+
+
+async def answered() -> str:
+    return "yes"
+
+
 async def unpaid() -> None:
     raise AssertionError("the call was made")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from samecall._errors import StoreError
+from redis.exceptions import MovedError
+
+from samecall._errors import StoreError, StoreUnusable
 from samecall._prompt import Reply, Told
 from samecall._redis.link import Command, LinkLost
 from samecall._redis.scripts import Script
@@ -94,6 +96,8 @@ class Group:
 
     def replies(self, reply: Any) -> list[Any] | StoreError:
         """One reply per job, or what is wrong with them all."""
+        if isinstance(reply, MovedError):  # a cluster's own lanes follow these
+            return StoreUnusable("Redis is a node of a cluster, which is redis+cluster://host:port")
         if isinstance(reply, Exception):
             return StoreError(f"Redis answered: {reply}")
         if self.script is None:
