@@ -21,14 +21,25 @@ from samecall._outcome import Crashed, Found, Outcome, Request, Unstored
 from samecall._ports import Clock, MonotonicClock, Reach, StreamCodec
 from samecall._stream import MOST_BYTES, End, Studio, Tape, TrackCodec
 
-__all__ = ["Listener", "close", "listener", "opened"]
+__all__ = ["Kept", "Listener", "close", "listener", "opened"]
 
 _BREATH = 64  # items without a pause, after which a provider that never waits lets others run
 _AHEAD = 1_000  # items that the leader's own consumer may be behind once nothing more is kept
+_OWN = 256
+"""Items of the provider's that wait for the consumer whose call it is; an SDK's take ten times the
+room of their bytes. One who is further behind gets equal ones.
+"""
 _PACKED_HERE = 256, 64 * 1024
 """Chunks and bytes that are packed at once; more would hold up the loop, and go to a thread."""
 _HELD = 80  # bytes that a chunk takes in memory beside its own: its object, and when it came
 _UNFOLDED = 4  # chunks may be this many times `max_entry`: what is stored of them is compact
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """In the place of an item: what the tape has of it."""
+
+    chunk: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +51,9 @@ class Listener(Request):
     clock: Clock = field(default_factory=MonotonicClock)
     source: Callable[[], Any] = field(init=False)
     items: deque[Any] = field(default_factory=deque[Any])
-    """The provider's own items, for the consumer whose call it is."""
+    """The provider's own items, and where they are many what the tape has of them, for the
+    consumer whose call it is.
+    """
     present: bool = True
     """Whether that consumer still takes them."""
     tape: Tape | None = None
@@ -98,20 +111,31 @@ class Listener(Request):
         return tape
 
     def _take(self, tape: Tape, item: Any, time: float) -> None:
+        chunk = self._chunk(tape, item)
         if self.present:
-            self.items.append(item)
-        if tape.end is None:
-            try:
-                chunk = self.stream.encode(item)
-            except Exception:  # noqa: BLE001 - whatever it is, the item is paid for
-                tape.finish(End.UNSTORABLE)
-                return
-            room = max(_UNFOLDED * self.policy.max_entry, MOST_BYTES)
-            if tape.size + _HELD * len(tape.chunks) + len(chunk) <= room:
-                tape.append(chunk, time)
-                return
-            tape.finish(End.OVERFLOW)
-        tape.owner.wake()
+            if chunk is not None and len(self.items) >= _OWN:
+                self.items.append(Kept(chunk))
+            else:
+                self.items.append(item)
+        if chunk is None:
+            tape.owner.wake()
+        else:
+            tape.append(chunk, time)
+
+    def _chunk(self, tape: Tape, item: Any) -> bytes | None:
+        """What the tape keeps of an item; None from the first one on that it cannot keep."""
+        if tape.end is not None:
+            return None
+        try:
+            chunk = self.stream.encode(item)
+        except Exception:  # noqa: BLE001 - whatever it is, the item is paid for
+            tape.finish(End.UNSTORABLE)
+            return None
+        room = max(_UNFOLDED * self.policy.max_entry, MOST_BYTES)
+        if tape.size + _HELD * len(tape.chunks) + len(chunk) <= room:
+            return chunk
+        tape.finish(End.OVERFLOW)
+        return None
 
     async def _wait_for_owner(self) -> None:
         # nothing is kept any more, so nobody else is held up: only memory is at stake

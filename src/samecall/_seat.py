@@ -17,7 +17,7 @@ from samecall._delivery import Again
 from samecall._entry import Entry, Kind
 from samecall._errors import WaitTimeout
 from samecall._flight import Phase
-from samecall._listener import Listener
+from samecall._listener import Kept, Listener
 from samecall._outcome import REFUSALS, Found, Outcome, Unstored
 from samecall._ports import EntryUndecodable, ErrorRecord
 from samecall._room import Room
@@ -160,6 +160,8 @@ class Seat:
         if self._leads(tape):
             item = request.items.popleft()
             request.taken.set()
+            if type(item) is Kept:
+                item = self._decoded(item.chunk)
         else:
             item = self._decoded(tape.chunks[self._at])
         if self._at == 0:

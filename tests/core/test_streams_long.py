@@ -150,3 +150,19 @@ async def test_a_stream_without_an_end_takes_little_memory(w: World) -> None:
         got = [item async for item, _ in stream]
     assert got == list(range(count))
     assert codec.encoded <= 4 * 2**20 / 80
+
+
+@virtual
+async def test_a_leader_that_is_far_behind_gets_equal_items(w: World) -> None:
+    """The provider's own would take many times the room; what no tape keeps, it gets itself."""
+    cache, source, given = w.cache(), Source(), [[number] for number in range(400)]
+    stream, odd = cache.stream("k", source), object()
+    source.put(given[0])
+    first = await anext(stream)
+    source.put(*given[1:], odd, None)
+    with pytest.warns(UserWarning, match="no stored form"):
+        await w.turns()
+    got = [first] + [item async for item in stream]
+    assert got == [*given, odd]
+    own = [item is one for item, one in zip(got, given, strict=False)]
+    assert own == [True] * 257 + [False] * 143
