@@ -33,15 +33,16 @@ REASONS = {
     "share of a bare MGET": "an MGET answers one caller with one list; here each key has a task "
     "of its own that waits for it, which alone costs asyncio more than the MGET (the row below "
     "it), and the script also takes leases where nothing is found.",
-    "faster than a GET per call": "the same tasks are most of what either way costs: an MGET that "
-    "wakes as many of them is itself no more times faster than that (GET over the row above).",
+    "faster than a GET per call": "the same tasks are the larger part of what either way costs: "
+    "its floor says how many times faster an MGET is that wakes as many. The rest is a job, a "
+    "lease's script and a check of its reply for each key.",
     "L2 hits through client.create": "even an MGET of ready names that wakes a task for each "
     "caller, and runs instructor's parser over what came, makes no more than its floor says, where "
     "the target is above that; beside it a hit builds its key, checks and expands the entry, and "
     "is a flight that others can join. A quarter to a third of either is the garbage collector's, "
     "which looks at the completions that the callers hold.",
-    "faster than the best peer": "the floor, which has neither key nor lease nor check, is itself "
-    "no more times faster than that peer (the last column).",
+    "faster than the best peer": "its floor says how many times faster than that peer the floor "
+    "of a hit is, which has neither key nor lease nor check.",
     "commands of a wait": "a look every 2 s and the first two, SUBSCRIBE, two reads of the "
     "generation, UNSUBSCRIBE of the wait before; a PING of the line that listens, if it was quiet.",
     "a leader's way": "one round trip, and around it the Python of a flight, its lease and the "

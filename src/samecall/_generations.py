@@ -235,6 +235,8 @@ class Generations:
         done = self._ending[namespace, tag] = asyncio.get_running_loop().create_future()
         try:
             await self.store.renew_generation(namespace, tag, timeout)
+            for at in [at for at in self._rests if at[0] == namespace and tag in at[1]]:
+                del self._rests[at]  # the store answers, and has another one
         finally:
             done.set_result(None)
             if self._ending.get((namespace, tag)) is done:

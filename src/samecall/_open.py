@@ -66,7 +66,12 @@ def is_store(thing: object) -> bool:
 
 
 def _open_url(url: str, entries: int, size: int) -> tuple[Callable[[], LeaseStore], str]:
-    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    scheme, _, rest = url.partition("://") if "://" in url else ("", "", "")
+    scheme = scheme.lower()
+    if rest.strip("/") and scheme in ("memory", "embedded"):
+        raise ConfigurationError(
+            f"url_or_store: {scheme}:// is a whole URL, and takes nothing after it"
+        )
     if scheme == "memory":
         store = MemoryStore(entries=entries, bytes=size)
         return (lambda: store), "memory://"

@@ -51,6 +51,8 @@ def test_durations_are_seconds_or_timedeltas() -> None:
         ({"url_or_store": "memory"}, "url_or_store takes a URL"),
         ({"url_or_store": ""}, "url_or_store takes a URL"),
         ({"url_or_store": "http://[::1"}, "url_or_store takes a URL"),
+        ({"url_or_store": "memory://x"}, "url_or_store: memory:// is a whole URL"),
+        ({"url_or_store": "embedded:///d?a=1"}, "url_or_store: embedded:// is a whole URL"),
     ],
 )
 def test_a_cache_that_cannot_be_made(arguments: dict[str, Any], words: str) -> None:
