@@ -14,6 +14,7 @@ _BOUND = 6 * LEASE  # after a death or a `forget`: the lease, twice the patience
 _PACE = 0.1  # seconds between two items at the most
 _COPIED = 1.0  # seconds for which a process may go by a copy of the generations
 _SILENT = 5.0  # seconds more where the store has not told it any
+_ASKED = 0.02  # seconds in which who comes has asked for them
 _NEWS, _SLOW_NEWS = 0.05, 2.5
 """Seconds after which a process that follows has heard of another's `forget`: a ring, and ACQUIRE;
 where replies are lost it looks every 2 s.
@@ -133,7 +134,8 @@ class Trial:
         if one.process == made.process and not own:
             return False
         news = _SLOW_NEWS if self.lossy else _NEWS
-        silent = any(at <= one.began for at in self.silent.get(one.process, ()))
+        asked = one.began + _ASKED  # its own question may be what was not answered
+        silent = any(at <= asked for at in self.silent.get(one.process, ()))
         copied = _COPIED + _SILENT * silent
         grace = 0.0 if own else copied if forgotten.way != "key" else news
         return one.began > forgotten.done + grace
