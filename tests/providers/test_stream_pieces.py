@@ -5,9 +5,16 @@ And events cut out of a completion: what is read piece by piece comes in pieces.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
+
+if os.environ.get("SAMECALL_SDKS") == "newest":
+    # Anthropic's is called in another way in each version, LiteLLM's newest goes without its SDK
+    why = "held against what the SDKs within instructor's bounds make of their own events"
+    pytest.skip(why, allow_module_level=True)
+
 from anthropic._models import construct_type as anthropic_type
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import RawMessageStreamEvent
