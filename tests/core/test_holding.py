@@ -39,6 +39,20 @@ async def renewed(w: World) -> None:
     await w.turns()
 
 
+async def each_has_its_own(
+    w: World, old: Any, before: list[asyncio.Task[Any]], new: Any, after: asyncio.Task[Any]
+) -> None:
+    """Who asked before a `forget` has the old answer, and who asked after it the new one."""
+    await w.turns()
+    old.answer("old")
+    assert [await each for each in before] == ["old"] * len(before)
+    await w.turns()
+    assert new.waiting == 1
+    new.answer("new")
+    assert await after == "new"
+    await w.turns()
+
+
 def keeping() -> int:
     """How many tasks keep a lease."""
     coros = (task.get_coro() for task in asyncio.all_tasks())
@@ -74,14 +88,7 @@ async def test_who_asks_after_a_forget_elsewhere_has_a_call_of_its_own(w: World,
     await WAYS[way](two)
     await renewed(w)
     after = ask(one, new)
-    await w.turns()
-    old.answer("old")
-    assert [await leads, await joined] == ["old", "old"]
-    await w.turns()
-    assert new.waiting == 1
-    new.answer("new")
-    assert await after == "new"
-    await w.turns()
+    await each_has_its_own(w, old, [leads, joined], new, after)
     assert await one.peek("k") == await two.peek("k") == "new"
     assert await ask(one, old) == "new"
     assert (old.calls, new.calls) == (1, 1)
@@ -390,14 +397,7 @@ async def test_who_asks_after_a_forget_joins_no_call_begun_without_the_store(
     await WAYS[way](two)
     await renewed(w)
     after = ask(one, new)
-    await w.turns()
-    old.answer("old")
-    assert [await leads, await joined] == ["old", "old"]
-    await w.turns()
-    assert new.waiting == 1
-    new.answer("new")
-    assert await after == "new"
-    await w.turns()
+    await each_has_its_own(w, old, [leads, joined], new, after)
     assert await one.peek("k") == await two.peek("k") == "new"
     assert old.calls == 1
 

@@ -158,3 +158,21 @@ async def until_says(cache: Cache, answer: Any, call: Any, name: str = "k", **mo
     async with asyncio.timeout(60):
         while await cache.get_or_call(name, call, **more) != answer:
             await asyncio.sleep(0.001)
+
+
+def taking(cache: Cache) -> tuple[list[str], asyncio.Task[None]]:
+    """What a consumer has so far of a stream "k", and its task; a call of its own says "called"."""
+
+    async def call() -> AsyncIterator[str]:
+        async def items() -> AsyncIterator[str]:
+            yield "called"
+
+        return items()
+
+    got: list[str] = []
+
+    async def take() -> None:
+        async for item in cache.stream("k", call):
+            got.append(item)  # noqa: PERF401 - what it has is looked at meanwhile
+
+    return got, asyncio.ensure_future(take())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from place_support import FleetCodec, Place, says, stored, until
+from place_support import FleetCodec, Place, says, stored, taking, until
 
 from samecall import Cache, Policy, Seal
 from samecall._entry import STAMP_END, STAMP_START
@@ -101,19 +101,7 @@ async def test_a_stream_that_ended_long_ago_is_followed_by_nobody(
     assert isinstance(await store.acquire(key, token, b"", 600.0), Lead)
     await recordings.record(key, token, 1, frame, 600.0, 600.0)
 
-    async def call() -> AsyncIterator[str]:
-        async def items() -> AsyncIterator[str]:
-            yield "called"
-
-        return items()
-
-    got: list[str] = []
-
-    async def take() -> None:
-        async for item in cache.stream("k", call):
-            got.append(item)  # noqa: PERF401 - what it has is looked at meanwhile
-
-    waiting = asyncio.ensure_future(take())
+    got, waiting = taking(cache)
     await until(lambda: bool(got) or cache.statistics().undecodable > 0)
     await store.release(key, token)
     await waiting

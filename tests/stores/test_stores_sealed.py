@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from place_support import FleetCodec, Place, says, stored, until
+from place_support import FleetCodec, Place, says, stored, taking, until
 
 from samecall import Cache, Key, Policy, RemoteCallError, Seal
 from samecall._entry import Entry, Kind, Payload, decode_entry, encode_entry, new_stamp
@@ -165,20 +165,8 @@ async def test_a_forged_recording_gives_nobody_an_item(place: Place, forged: str
         "out of order": Frames(key, token, SEAL).pack(Frame(2, 1, [chunk], [0])),
     }
 
-    async def call() -> AsyncIterator[str]:
-        async def items() -> AsyncIterator[str]:
-            yield "called"
-
-        return items()
-
-    got: list[str] = []
-
-    async def take() -> None:
-        async for item in cache.stream("k", call):
-            got.append(item)  # noqa: PERF401 - what it has is looked at meanwhile
-
     await store.record(key, token, 1, frames[forged], 600.0, 600.0)
-    waiting = asyncio.ensure_future(take())
+    got, waiting = taking(cache)
     if forged != "out of order":  # nothing is wrong with that frame but its place
         await until(lambda: bool(got) or cache.statistics().undecodable > 0)
         assert cache.statistics().undecodable > 0
