@@ -17,6 +17,7 @@ from samecall._entry import STAMP_END, STAMP_START
 from samecall._key import key_from
 from samecall._lineage import Lineage
 from samecall._ports import Failed, Lead, Wait
+from samecall._stamps import new_token
 from samecall._stream.frames import Frame, Frames
 from samecall.testing import GatedProvider
 
@@ -86,7 +87,8 @@ async def test_a_stream_that_ended_long_ago_is_followed_by_nobody(
     place: Place, wall: Callable[[float], None]
 ) -> None:
     """Its recording, with a lease of its token: as of one that runs, for as long as one may."""
-    cache, key, token = sealed(place), key_from("k", place.namespace), os.urandom(16)
+    cache, key = sealed(place), key_from("k", place.namespace)
+    token = new_token(key)
     store: Any = place.store(cache)
     recordings = getattr(store, "recordings", store)
     if not hasattr(recordings, "record"):

@@ -15,6 +15,7 @@ from samecall import Cache, Key, Policy, RemoteCallError, Seal
 from samecall._entry import Entry, Kind, Payload, decode_entry, encode_entry, new_stamp
 from samecall._key import key_from
 from samecall._ports import ErrorRecord, Failed, Lead, Wait
+from samecall._stamps import new_token
 from samecall._stream.frames import Frame, Frames
 from samecall.testing import GatedProvider
 
@@ -97,7 +98,8 @@ async def test_a_hostile_writer_causes_misses_only(place: Place) -> None:
 async def test_a_forged_notification_answers_nobody(place: Place) -> None:
     """Who waits is told by a leader that has no key: it calls for itself."""
     cache, provider = sealed(place), GatedProvider[Any]()
-    store, key, token = place.store(cache), key_of(place), os.urandom(16)
+    store, key = place.store(cache), key_of(place)
+    token = new_token(key)
     for commit, kind in ((True, Kind.VALUE), (False, Kind.ERROR), (False, Kind.REFUSED)):
         assert isinstance(await store.acquire(key, token, b"", 600.0), Lead)
         waiting = asyncio.ensure_future(cache.get_or_call("k", provider, codec=FleetCodec()))
@@ -152,7 +154,8 @@ async def test_an_error_is_no_other_calls_error(place: Place) -> None:
 @pytest.mark.parametrize("forged", ["open", "moved", "out of order"])
 async def test_a_forged_recording_gives_nobody_an_item(place: Place, forged: str) -> None:
     """Frames without a seal, of another generation, or in another order: the follower calls."""
-    cache, key, token = sealed(place), key_of(place), os.urandom(16)
+    cache, key = sealed(place), key_of(place)
+    token = new_token(key)
     store: Any = place.store(cache)
     store = getattr(store, "recordings", store)
     if not hasattr(store, "record"):
@@ -161,7 +164,7 @@ async def test_a_forged_recording_gives_nobody_an_item(place: Place, forged: str
     chunk = msgspec.msgpack.encode("forged")
     frames = {
         "open": Frames(key, token).pack(Frame(1, 0, [chunk], [0])),
-        "moved": Frames(key, os.urandom(16), SEAL).pack(Frame(1, 0, [chunk], [0])),
+        "moved": Frames(key, new_token(key), SEAL).pack(Frame(1, 0, [chunk], [0])),
         "out of order": Frames(key, token, SEAL).pack(Frame(2, 1, [chunk], [0])),
     }
 
