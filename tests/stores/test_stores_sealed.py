@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -163,7 +164,7 @@ async def test_a_forged_recording_gives_nobody_an_item(place: Place, forged: str
     assert isinstance(await store.acquire(key, token, b"", 600.0), Lead)
     chunk = msgspec.msgpack.encode("forged")
     frames = {
-        "open": Frames(key, token).pack(Frame(1, 0, [chunk], [0])),
+        "open": Frames(key, token).pack(Frame(1, 0, [chunk], [0], made=time.time())),
         "moved": Frames(key, new_token(key), SEAL).pack(Frame(1, 0, [chunk], [0])),
         "out of order": Frames(key, token, SEAL).pack(Frame(2, 1, [chunk], [0])),
     }
