@@ -38,11 +38,11 @@ class Seal:
 
     generation_validity: seconds (300 or more) or a `timedelta`, the same in the whole fleet: the
     generation of a tag or namespace that no process with a key has used for so long is over, and
-    all that bears it forgotten; those who use one seal it anew in time. So what somebody has kept
-    of the store for so long brings nothing back that was forgotten (default None: only the lives
-    of entries are a bound). renews_generations: whether this process seals them anew (default
-    True); False in all but the processes that forget keeps others from being led to renew an old
-    one.
+    all that bears it forgotten; one that is used every two thirds of it at the least is sealed
+    anew in time. So what somebody has kept of the store for so long brings nothing back that was
+    forgotten (default None: only the lives of entries are a bound). renews_generations: whether
+    this process seals them anew (default True); False in all but the one process that forgets
+    keeps the others from being led to renew what is over.
 
     Needs the extra `seal`. Raises `ConfigurationError`.
     """
