@@ -65,8 +65,8 @@ class Generations:
         default_factory=dict[tuple[str, str], asyncio.Future[None]]
     )
     _rests: dict[tuple[str, _Names], float] = field(default_factory=dict[tuple[str, _Names], float])
-    _righting: dict[tuple[str, _Names], asyncio.Task[object]] = field(
-        default_factory=dict[tuple[str, _Names], asyncio.Task[object]]
+    _righting: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
+        default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
     )
 
     def __post_init__(self) -> None:

@@ -85,11 +85,11 @@ class Lineage:
         self,
         seals: Seal,
         valid_for: float | None = None,
-        over: Callable[[str, _Names, tuple[bytes, ...]], _Names] = lambda *_: (),
+        over: Callable[[str, _Names, tuple[bytes, ...]], _Names] | None = None,
     ) -> None:
         self._seals = seals
         self._valid_for = valid_for
-        self._over = over
+        self._over = over or _none_over
         self._instead: OrderedDict[tuple[str, str], _Swap] = OrderedDict()
         self._closed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._warned = False
@@ -164,6 +164,10 @@ class Lineage:
         if not is_current and not self._over(namespace, (tag,), (generation,)):
             _put(self._instead, at, _Swap(record, self._sealed(namespace, tag, opened)))
         return generation
+
+
+def _none_over(namespace: str, tags: _Names, generations: tuple[bytes, ...]) -> _Names:
+    return ()
 
 
 def _put(table: OrderedDict[tuple[str, str], T], at: tuple[str, str], what: T) -> None:
