@@ -183,18 +183,16 @@ async def test_who_calls_alone_does_not_wait_for_generations(w: World) -> None:
     provider.answer("yes")
     await cache.get_or_call("before", provider)
     await asyncio.sleep(60)
-    w.store.hold("acquire")
-    w.store.raise_on("generations")
-    asking = asyncio.ensure_future(cache.get_or_call("k", provider))
-    await asyncio.sleep(0.15)
-    w.store.heal("generations")
-    w.store.hold("generations")
-    looking = asyncio.ensure_future(cache.peek("before"))
+    w.store.hold("acquire", "generations")
+    patient = Policy(op_timeout=1)
+    first = asyncio.ensure_future(cache.get_or_call("first", provider, policy=patient))
+    await w.store.until_held("generations")
     before = w.clock.now()
-    assert await asking == "yes"
-    assert w.clock.now() - before == pytest.approx(PATIENCE - 0.15)
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert w.clock.now() - before == pytest.approx(PATIENCE)
+    assert await first == "yes"
     w.store.heal()
-    await asyncio.wait([looking])
+    await asyncio.sleep(1)
 
 
 @virtual
