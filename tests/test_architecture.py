@@ -38,6 +38,7 @@ FLOORS: list[set[str]] = [
         "_envelopes",
         "_events",
         "_freshness",
+        "_http",
         "_news",
         "_replies",
     },

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from samecall._entry import Payload
 from samecall._errors import RemoteCallError, Undecodable, Unstorable
+from samecall._http import retry_after_of, status_of
 from samecall._ports import ErrorRecord, Failure, Reach
 
 __all__ = [
@@ -22,8 +21,6 @@ __all__ = [
     "PlainCodec",
     "error_record",
     "pack_items",
-    "retry_after_of",
-    "status_of",
     "unpack_items",
     "without_secrets",
 ]
@@ -50,33 +47,6 @@ _SECRET = re.compile(
     |[A-Za-z0-9_*+/=-]{32,}""",
     re.VERBOSE,
 )
-
-
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an SDK's exception carries, if it carries one."""
-    for source in (error, getattr(error, "response", None)):
-        for name in ("status_code", "status", "code"):
-            value = getattr(source, name, None)
-            if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
-                return int(value)
-    return None
-
-
-def retry_after_of(error: BaseException) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date), if any."""
-    headers: Any = getattr(getattr(error, "response", None), "headers", None)
-    value: object = headers.get("retry-after") if hasattr(headers, "get") else None
-    if not isinstance(value, str):
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
 
 
 def without_secrets(text: str) -> str:

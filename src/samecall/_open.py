@@ -17,6 +17,7 @@ _REDIS = tuple(
     for name in ("redis", "valkey")
     for kind in ("", "s", "+unix", "+cluster", "s+cluster", "+sentinel", "s+sentinel")
 )
+_CLIENTS = ("redis", "valkey")  # packages; a client's class may be somebody's own
 SCHEMES = ("memory", "disk", *_REDIS, "embedded")
 
 
@@ -34,7 +35,7 @@ def open_store(
     if is_store(url_or_store):
         store: LeaseStore = url_or_store  # type: ignore[assignment]
         return (lambda: store), type(store).__name__
-    if type(url_or_store).__module__.partition(".")[0] in ("redis", "valkey"):
+    if any(base.__module__.partition(".")[0] in _CLIENTS for base in type(url_or_store).__mro__):
         from samecall._redis import open_redis
 
         return open_redis(url_or_store), type(url_or_store).__name__

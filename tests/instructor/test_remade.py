@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic
+import cerebras.cloud.sdk as cerebras
+import groq
 import httpx
 import msgspec
 import openai
 import pytest
+import writerai
 from google.genai import errors as google
 from instructor.core.exceptions import InstructorRetryException
 
@@ -19,9 +22,9 @@ from samecall.instructor._remade import remade
 ASKED = {"messages": [{"role": "user", "content": "who"}], "model": "m", "max_retries": 2}
 
 
-def response(status: int) -> httpx.Response:
+def response(status: int, retry_after: str = "7") -> httpx.Response:
     request = httpx.Request("POST", "https://provider.invalid", headers={"authorization": "sk-a"})
-    return httpx.Response(status, headers={"retry-after": "7"}, request=request)
+    return httpx.Response(status, headers={"retry-after": retry_after}, request=request)
 
 
 def errors() -> list[Any]:
@@ -29,6 +32,9 @@ def errors() -> list[Any]:
         getattr(sdk, name)("no", response=response(status), body=body)
         for sdk, body in (
             (openai, {"message": "no", "code": "c", "type": "t"}),
+            (cerebras, {"message": "no", "code": "c", "type": "t"}),
+            (groq, {"error": {"message": "no", "code": "c", "type": "t"}}),
+            (writerai, {"message": "no", "code": None, "type": "t"}),
             (anthropic, {"type": "error", "error": {"type": "api_error", "message": "no"}}),
         )
         for name, status in (
@@ -102,6 +108,13 @@ def test_what_is_not_on_the_list_is_told_by_name(sdk: str, name: str) -> None:
 def test_any_record_is_an_error_or_told_by_name(body: bytes, status: int | None) -> None:
     copy = remade(ErrorRecord("RateLimitError", "no", status, None, body), ASKED)
     assert copy is None or isinstance(copy, openai.RateLimitError)
+
+
+def test_a_long_retry_after_has_the_form_of_a_header() -> None:
+    """Digits, which `int` takes."""
+    error = openai.RateLimitError("no", response=response(429, "2000000.5"), body=None)
+    copy: Any = remade(told(error, ASKED), ASKED)
+    assert copy.response.headers["retry-after"] == "2000000.5"
 
 
 def test_a_refused_login_is_never_described() -> None:

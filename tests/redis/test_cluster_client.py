@@ -194,6 +194,17 @@ async def test_a_server_of_another_kind(url: str, told: str) -> None:
         await cache.aclose()
 
 
+@pytest.mark.parametrize("login", ["", "?sentinel_password=wrong"])
+async def test_sentinels_that_refuse_the_login(login: str) -> None:
+    """It says whose login is missing, and where it belongs."""
+    with LocalServer(arguments=["--requirepass", "right"]) as server:
+        url = f"redis+sentinel://user:password@127.0.0.1:{server.port}/s{login}"
+        cache = Cache(url, policy=Policy(op_timeout=PATIENT))
+        with pytest.raises(ConfigurationError, match=r"sentinel refuses.*sentinel_password="):
+            await cache.get_or_call("k", unpaid)
+        await cache.aclose()
+
+
 async def test_a_node_as_if_it_were_a_server_by_itself(cluster: LocalCluster) -> None:
     """Told by the first call whose slot is elsewhere; the others are answered."""
     node = cluster.url.partition(",")[0].replace("+cluster", "")

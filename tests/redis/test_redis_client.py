@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis_parts import PATIENT, new_key
 
 from redis import Redis as BlockingRedis
+from samecall import Cache, Policy
 from samecall._embedded import EmbeddedServer
 from samecall._errors import ConfigurationError, StoreRefused
 from samecall._redis import RedisStore, open_redis
@@ -106,6 +107,22 @@ async def test_a_ready_client_is_used_and_left_open(own_server: EmbeddedServer) 
     await store.aclose()
     assert await client.dbsize() == 1
     await client.aclose()
+
+
+class Instrumented(Redis):
+    """A client class of somebody's own."""
+
+
+async def test_a_ready_client_of_ones_own_class(server: EmbeddedServer) -> None:
+    """Counts as what it is derived from, wherever it is defined."""
+    cache = Cache(Instrumented(unix_socket_path=server.socket), policy=Policy(op_timeout=PATIENT))
+    assert await cache.get_or_call(new_key(), answered) == "yes"
+    await cache.aclose()
+    assert cache.statistics().stored == 1
+
+
+async def answered() -> str:
+    return "yes"
 
 
 def test_a_ready_client_serves_every_loop(server: EmbeddedServer) -> None:

@@ -62,6 +62,13 @@ class Watch:
                 return self._read(service, await _one(link, command))
         except TimeoutError as error:
             raise StoreUnreachable("a sentinel gave no reply in time") from error
+        except StoreUnusable:
+            raise
+        except StoreRefused as error:
+            raise StoreUnusable(
+                f"a sentinel refuses the login ({error}); the sentinels' own one is "
+                "?sentinel_username=user&sentinel_password=password in the URL, or sentinel_kwargs"
+            ) from error
         finally:
             await link.drop()
 
@@ -80,7 +87,7 @@ class Watch:
 async def _one(link: Link, command: Command) -> Any:
     (reply,) = await link.exchange([command])
     if isinstance(reply, NoPermissionError):
-        raise StoreRefused(f"a sentinel refused: {reply}")
+        raise StoreRefused(str(reply))
     if isinstance(reply, ResponseError) and "unknown command" in str(reply).lower():
         raise StoreUnusable(f"no sentinel is there ({reply}); a server is redis://host:port")
     return reply

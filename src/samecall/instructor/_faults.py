@@ -13,7 +13,8 @@ from instructor.v2.core.errors import (
 )
 from pydantic import ValidationError
 
-from samecall._codec import retry_after_of, status_of, without_secrets
+from samecall._codec import without_secrets
+from samecall._http import retry_after_of, status_of
 from samecall._ports import ErrorRecord, Reach
 from samecall.instructor._remade import described
 
@@ -71,7 +72,7 @@ def told(error: BaseException, asked: Mapping[str, Any]) -> ErrorRecord:
     elif isinstance(error, InstructorRetryException) and last_completion(error) is not None:
         message = "the completion did not pass validation"
     else:
-        message = _scrubbed(str(getattr(cause, "message", None) or cause), asked)
+        message = _scrubbed(_words(cause), asked)
     return ErrorRecord(
         type(cause).__name__,
         message,
@@ -79,6 +80,14 @@ def told(error: BaseException, asked: Mapping[str, Any]) -> ErrorRecord:
         retry_after_of(cause),
         described(error, cause),
     )
+
+
+def _words(cause: BaseException) -> str:
+    said: object = getattr(cause, "message", None)
+    body: object = getattr(cause, "body", None)
+    if not said and isinstance(body, Mapping):  # Cohere's `str` shows every header of the reply
+        said = cast("Mapping[str, object]", body).get("message")
+    return str(said or cause)
 
 
 def _cause(error: BaseException) -> BaseException:

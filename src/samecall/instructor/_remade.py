@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from instructor.v2.core.errors import FailedAttempt, InstructorRetryException
@@ -25,6 +25,9 @@ __all__ = ["described", "remade"]
 _MODULES = {
     "openai": "openai._exceptions",
     "anthropic": "anthropic._exceptions",
+    "cerebras": "cerebras.cloud.sdk._exceptions",
+    "groq": "groq._exceptions",
+    "writerai": "writerai._exceptions",
     "google": "google.genai.errors",
     "httpx": "httpx",
     "httpx2": "httpx2",
@@ -43,7 +46,9 @@ _STATUS_ERRORS = (
     "UnprocessableEntityError",
 )
 _NAMES = {
-    "openai": frozenset({"APIError", *_STATUS_ERRORS}),
+    **dict.fromkeys(
+        ("cerebras", "groq", "openai", "writerai"), frozenset({"APIError", *_STATUS_ERRORS})
+    ),
     "anthropic": frozenset(
         {
             *_STATUS_ERRORS,
@@ -81,8 +86,8 @@ def described(error: BaseException, cause: BaseException) -> bytes:
         _Described(
             sdk,
             0 if wrapped is None else wrapped.n_attempts,
-            _word(getattr(cause, "code", None)),
-            _word(getattr(cause, "status" if sdk == "google" else "type", None)),
+            _word(_said(cause, "code")),
+            _word(_said(cause, "status" if sdk == "google" else "type")),
             None if wrapped is None else _packed(wrapped.total_usage),
         )
     )
@@ -104,7 +109,7 @@ def remade(record: ErrorRecord, asked: Mapping[str, Any]) -> BaseException | Non
 
 
 def _made(cls: type[Exception], told: _Described, record: ErrorRecord) -> Exception:
-    headers = {} if record.retry_after is None else {"retry-after": f"{record.retry_after:g}"}
+    headers = {} if record.retry_after is None else {"retry-after": _digits(record.retry_after)}
     module = _module(told.sdk)
     http: Any = getattr(module, "httpx", None) or getattr(module, "httpx2", None)
     make: Any = cls
@@ -121,6 +126,8 @@ def _made(cls: type[Exception], told: _Described, record: ErrorRecord) -> Except
     body: dict[str, Any] = {"message": record.message, "code": told.code, "type": told.type}
     if told.sdk == "anthropic":
         body = {"type": "error", "error": {"type": told.type, "message": record.message}}
+    elif told.sdk == "groq":  # whose class takes the body as it came
+        body = {"error": body}
     if record.status is None:
         event: Exception = make(record.message, request, body=body)
         return event
@@ -140,6 +147,21 @@ def _wrapped(cause: Exception, told: _Described, asked: Mapping[str, Any]) -> Ba
     )
     error.__cause__ = cause
     return error
+
+
+def _digits(seconds: float) -> str:
+    """Seconds as a header has them: no exponent, and no point where none is needed."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
+def _said(cause: BaseException, name: str) -> object:
+    """A word of the provider's: where the SDK has it, or in the body of its reply."""
+    value: object = getattr(cause, name, None)
+    body: object = getattr(cause, "body", None)
+    if value is not None or not isinstance(body, Mapping):
+        return value
+    inner: object = cast("Mapping[str, object]", body).get("error", cast("object", body))
+    return cast("Mapping[str, object]", inner).get(name) if isinstance(inner, Mapping) else None
 
 
 def _word(value: object) -> str | None:
