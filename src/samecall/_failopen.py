@@ -31,10 +31,9 @@ class FailOpenStore(Prompting):
     """Asks `store` while it answers. Belongs to one event loop.
 
     The methods that a call's way leads through never raise for the store's sake, not even what a
-    store must not raise; they say None, which means: no store, go on without. Of a caller's
-    `timeout` the store has its `SHARE`, so that the caller is on its way within it. A login refused
-    or a file of another kind at the very first ACQUIRE is the one exception: that is a mistake in
-    the configuration, told at once.
+    store must not raise; they say None: no store, go on without. Of `timeout` the store has its
+    `SHARE`, so that its caller is on its way within it. A login refused or a file of another kind
+    at the very first ACQUIRE is told at once: that is a mistake in the configuration.
     """
 
     def __init__(
@@ -252,12 +251,11 @@ class FailOpenStore(Prompting):
     async def _heard(
         self, task: asyncio.Task[None], bell: asyncio.Future[Bell], timeout: float
     ) -> BoundBell | DeafBell:
-        now = asyncio.get_running_loop().time
-        began, due = now(), timeout * SHARE
+        now, due = asyncio.get_running_loop().time, timeout * SHARE
+        began = now()
         await patience(bell, due * (1 - LOOK))
         if bell.done() and not bell.cancelled():
-            error = bell.exception()
-            if error is None:
+            if (error := bell.exception()) is None:
                 fault = partial(self._fault, "wait", opens=False)
                 return BoundBell(bell.result(), fault, timeout, self._hearing)
             self._fault("listen", f"{type(error).__name__}: {error}", opens=False)
