@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import dataclasses
+import functools
 import inspect
 import math
+import pickle
 import subprocess
 import sys
 import threading
@@ -171,6 +174,172 @@ async def test_methods_count_the_content_of_self(cache: Cache) -> None:
     assert await bound("x") == "x"
 
 
+async def test_a_method_of_another_class_answers_for_itself(cache: Cache) -> None:
+    """Of the same content: of a dict's class, of one name in two modules. It may be overridden."""
+
+    class Shop(dict[str, int]):
+        rate = 1
+
+        @cache.memoize
+        async def price(self, number: int) -> int:
+            return self.rate * number
+
+    class Dear(Shop):
+        rate = 10
+
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Model:
+        town: str
+
+        @cache.memoize
+        async def ask(self, /, text: str, *more: int, exact: bool = False) -> str:
+            return f"{type(self).__module__} {text}"
+
+    def elsewhere(module: str) -> Any:
+        return type("Model", (Model,), {"__module__": module, "__slots__": ()})("Turin")
+
+    assert [await shop.price(2) for shop in (Shop(a=1), Dear(a=1), Shop(a=1))] == [2, 20, 2]
+    assert await elsewhere("one").ask("x") == await elsewhere("one").ask(text="x") == "one x"
+    assert await elsewhere("two").ask("x", exact=False) == "two x"
+    assert await Model("Turin").ask("x") == f"{__name__} x"
+    assert await cache.memoize(elsewhere("three").ask.__wrapped__)("x") == "three x"
+    assert await cache.memoize(elsewhere("four").ask.__wrapped__)("x") == "four x"
+    assert cache.statistics().provider_calls == 7
+
+
+async def test_a_class_method_is_bound_to_the_class_it_is_asked_of(cache: Cache) -> None:
+    """Below it on every Python; above it, all but a call wants the class from Python 3.13 on."""
+
+    class Data:
+        @cache.memoize
+        @classmethod
+        async def ask(cls, text: str) -> str:
+            return f"{cls.__name__} {text}"
+
+        @cache.memoize(version=2)
+        @classmethod
+        async def words(cls, text: str) -> AsyncIterator[str]:
+            yield f"{cls.__name__} {text}"
+
+        @classmethod
+        @cache.memoize
+        async def above(cls, text: str) -> str:
+            return f"{cls.__name__} {text}"
+
+        @staticmethod
+        @cache.memoize
+        async def of_nobody(text: str) -> str:
+            return text
+
+    class Child(Data):
+        pass
+
+    for kind in (Data, Child):
+        name = kind.__name__
+        assert await kind.ask("x") == await kind().ask(text="x") == f"{name} x"
+        assert await kind.above("x") == f"{name} x"
+        assert await kind.ask.peek("x") == f"{name} x"
+        assert [word async for word in kind.words("x")] == [f"{name} x"]
+        assert await kind.of_nobody("x") == await kind.of_nobody.peek("x") == "x"
+    await Data.ask.forget("x")
+    assert (await Data.ask.peek("x"), await Child.ask.peek("x")) == (None, "Child x")
+    assert cache.statistics().provider_calls == 7
+
+
+module_cache = Cache(MemoryStore())
+
+
+@module_cache.memoize
+async def at_module_level(text: str) -> str:
+    return text
+
+
+@dataclasses.dataclass
+class Shelf:
+    name: str
+
+    @module_cache.memoize
+    async def find(self, text: str) -> str:
+        return f"{self.name} {text}"
+
+
+async def test_it_is_pickled_and_copied_as_a_function_is() -> None:
+    """By name: a pool of processes may be handed one."""
+    for function in (at_module_level, Shelf.find):
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert copy.deepcopy(function) is function
+    there = pickle.loads(pickle.dumps(Shelf("a").find))
+    assert await there("x") == "a x"
+    await module_cache.aclose()
+
+
+async def test_decorators_in_between(cache: Cache) -> None:
+    """That are functions or classes; another cache is one."""
+
+    def through(function: Any) -> Any:
+        @functools.wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await function(*args, **kwargs)
+
+        return call
+
+    class Through:
+        def __init__(self, function: Any) -> None:
+            functools.update_wrapper(self, function)
+            self.function = function
+
+        async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return await self.function(*args, **kwargs)
+
+    calls = 0
+
+    async def ask(text: str, most: int = 2) -> str:
+        nonlocal calls
+        calls += 1
+        return text[:most]
+
+    for count, made in enumerate((through(ask), Through(ask), Cache().memoize(ask)), 1):
+        asked = cache.memoize(version=count)(made)
+        assert await asked("abc") == await asked(text="abc", most=2) == "ab"
+        assert calls == count
+
+
+async def test_two_functions_of_one_name_are_told(cache: Cache) -> None:
+    """Their calls have one key; nothing but `version` tells them apart."""
+
+    def made(which: str, version: int = 0) -> Any:
+        if which == "a":
+
+            async def ask(text: str) -> str:
+                return "a"
+        else:
+
+            async def ask(text: str) -> str:
+                return "b"
+
+        return cache.memoize(version=version)(ask)
+
+    def careless(function: Any) -> Any:
+        async def call(text: str) -> Any:
+            return await function(text)
+
+        return call
+
+    async def other(text: str) -> str:
+        return text
+
+    told = r"two functions are called test_memoize\..*functools\.wraps"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [await made("a")("x"), await made("a")("x")] == ["a", "a"]
+        assert await made("b", 1)("x") == "b"
+        await cache.memoize(careless(other))("x")
+    with pytest.warns(SamecallWarning, match=told):
+        await made("b")("x")
+    with pytest.warns(SamecallWarning, match=told):
+        await cache.memoize(careless(at_module_level.__wrapped__))("y")
+
+
 async def test_a_self_without_a_form_is_named_once(cache: Cache) -> None:
     class Service:
         @cache.memoize
@@ -222,6 +391,33 @@ async def test_classes_among_the_arguments_count_with_their_schema(cache: Cache)
     assert keys[0] == keys[1] != keys[2]
     assert extract.key_of(list[User], "a") != extract.key_of(list[Row], "a")
     assert extract.key_of(threading.Thread, "a") != extract.key_of(threading.Event, "a")
+
+
+async def test_classes_within_arguments_count_too(cache: Cache) -> None:
+    """As in `**kwargs`, which are a dict, in a list, and in what `key=` makes."""
+
+    class Wide(User):
+        more: int = 0
+
+    @cache.memoize
+    async def ask(*models: Any, **more: Any) -> str: ...
+
+    @cache.memoize(key=lambda model, text: (model, text))
+    async def other(model: Any, text: str) -> str: ...
+
+    keys = [ask.key_of("a", response_model=User), ask.key_of("a", response_model=Wide)]
+    keys += [ask.key_of(User), ask.key_of(Wide), ask.key_of(User, Wide), ask.key_of([User])]
+    keys += [ask.key_of([list[User]]), ask.key_of([Wide]), ask.key_of(x={"y": [User, {"z"}]})]
+    keys += [other.key_of(User, "a"), other.key_of(Wide, "a"), other.key_of(User, "b")]
+    assert len(set(keys)) == len(keys)
+    assert ask.key_of(x={"y": [User, {"z"}]}) == keys[8]
+    held: list[Any] = [User]
+    held.append(held)
+    with pytest.raises(Unkeyable, match="cycle"):
+        ask.key_of(held)
+    with pytest.raises(Unkeyable) as told:
+        ask.key_of(user=[User, object()])
+    assert told.value.path == "more.user[1]"
 
 
 async def test_namespace_secret_and_policy_are_the_caches_unless_said(cache: Cache) -> None:
@@ -583,22 +779,41 @@ async def test_a_synchronous_function_inside_a_running_loop() -> None:
 # --- across processes ---------------------------------------------------------------------------
 
 SCRIPT = """
-import asyncio
+import dataclasses
 from samecall import Cache
 cache = Cache()
 
 @cache.memoize
-async def ask(text: str, options: dict[str, set[str]] = {{}}) -> str:
-    return text
+async def ask(text: object, options: object = None) -> str:
+    return ""
 
-if {asks}:
-    print(ask.key_of("a", {{"b": {{"x", "y", "z"}}}}).hex)
+@dataclasses.dataclass
+class Kind:
+    @cache.memoize
+    async def ask(self, text: str) -> str:
+        return text
+
+    @cache.memoize
+    @classmethod
+    async def of(cls, text: str) -> str:
+        return text
+
+def keys():
+    yield ask.key_of("a", {"b": {"x", "y", "z"}})
+    yield ask.key_of(Kind, [Kind])
+    yield ask.key_of(Kind())
+    yield Kind().ask.key_of("a")
+    yield Kind.of.key_of("a")
+
+if __name__ == "__main__":
+    print(*(key.hex for key in keys()))
 """
 
 
 def test_a_script_and_who_imports_it_have_the_same_keys(tmp_path: Any) -> None:
-    (tmp_path / "jobs.py").write_text(SCRIPT.format(asks='__name__ == "__main__"'))
-    by_import = 'import jobs; print(jobs.ask.key_of("a", {"b": {"z", "y", "x"}}).hex)'
+    """Classes among the arguments, and those of methods, too."""
+    (tmp_path / "jobs.py").write_text(SCRIPT)
+    by_import = "import jobs; print(*(key.hex for key in jobs.keys()))"
 
     def run(*args: str) -> str:
         done = subprocess.run(
@@ -606,7 +821,9 @@ def test_a_script_and_who_imports_it_have_the_same_keys(tmp_path: Any) -> None:
         )
         return done.stdout
 
-    assert len({run("jobs.py"), run("-m", "jobs"), run("-c", by_import)}) == 1
+    told = {run("jobs.py"), run("-m", "jobs"), run("-c", by_import)}
+    assert len(told) == 1
+    assert len(set(told.pop().split())) == 5
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -614,6 +831,10 @@ def test_a_script_and_who_imports_it_have_the_same_keys(tmp_path: Any) -> None:
 
 def _generator() -> Any:
     yield 1
+
+
+async def _asked(text: object) -> Any:
+    return text
 
 
 def _returns_awaitable(text: str) -> Any:
@@ -626,7 +847,12 @@ def _returns_awaitable(text: str) -> Any:
         (lambda cache: cache.memoize(3), "memoize takes a function"),
         (lambda cache: cache.memoize(User), "got the class User"),
         (lambda cache: cache.memoize(_generator), "takes no generator: let _generator return a li"),
-        (lambda cache: cache.memoize(classmethod(_generator)), "put @classmethod above"),
+        (lambda cache: cache.memoize(classmethod(_generator)), "takes no generator"),
+        (lambda cache: cache.memoize(staticmethod(_generator)), "put @staticmethod above"),
+        (lambda cache: cache.memoize(lambda text: text), "a function with a name; got a lambda"),
+        (lambda cache: cache.memoize(functools.partial(_asked, 1)), "take the partial of the memo"),
+        (lambda cache: cache.memoize(key=_asked), "key takes a plain function; this one is async"),
+        (lambda cache: cache.memoize(tags=_asked), "tags takes a plain function; this one is asy"),
         (lambda cache: cache.memoize(ttl=-1), "ttl takes"),
         (lambda cache: cache.memoize(policy=3), "policy takes a Policy"),
         (lambda cache: cache.memoize(namespace=""), "namespace takes"),

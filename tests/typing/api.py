@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from typing import Any, assert_type
+from typing import Any, Generic, TypeVar, assert_type, overload
 
 from pydantic import BaseModel
 
@@ -11,6 +12,7 @@ import instructor
 from samecall import Cache, Key, Policy
 from samecall.instructor import cached, key_of
 
+T = TypeVar("T")
 cache = Cache("memory://", policy=Policy(ttl=60))
 
 
@@ -106,6 +108,61 @@ class Service:
     @cache.memoize(ignore=["self"])
     def ask_blocking(self, text: str) -> User:
         return User(name=text)
+
+    @classmethod
+    @cache.memoize
+    async def of_class(cls, text: str) -> User:
+        return User(name=text)
+
+    @cache.memoize
+    @classmethod
+    def of_class_blocking(cls, text: str) -> User:
+        return User(name=text)
+
+    @staticmethod
+    @cache.memoize
+    async def of_nobody(model: type[User], text: str) -> User:
+        return model(name=text)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shelf(Generic[T]):
+    held: T
+
+    @cache.memoize
+    async def find(self, text: str, /, *more: int, exact: bool = True, **rest: int) -> T:
+        return self.held
+
+    @cache.memoize
+    async def each(self, text: str) -> AsyncIterator[T]:
+        yield self.held
+
+
+@overload
+async def either(given: int) -> int: ...
+@overload
+async def either(given: str) -> str: ...
+@cache.memoize
+async def either(given: int | str) -> int | str:
+    return given
+
+
+async def of_methods(service: Service) -> None:
+    assert_type(await Service.of_class("a"), User)
+    assert_type(await service.of_class("a"), User)
+    assert_type(await Service.of_class.peek("a"), User | None)
+    await Service.of_class.forget("a")
+    Service.of_class_blocking("a")
+    Service.of_class_blocking.forget("a")
+    assert_type(await Service.of_nobody(User, "a"), User)
+    assert_type(await service.of_nobody(User, "a"), User)
+    assert_type(await Shelf("a").find("a", 1, exact=False, more_of=2), str)
+    assert_type(await Shelf(1).find.peek("a"), int | None)
+    async for each in Shelf(1).each("a"):
+        assert_type(each, int)
+    assert_type(await either(1), int)
+    assert_type(await either("a"), str)
+    await Shelf(1).find(text="a")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue]
 
 
 async def of_functions(service: Service) -> None:

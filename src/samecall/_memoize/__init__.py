@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from anyio import CapacityLimiter, to_thread
 
@@ -15,19 +15,20 @@ from samecall._errors import ConfigurationError
 from samecall._memoize.answers import codec_for
 from samecall._memoize.asked import Asking
 from samecall._memoize.kept import Answering, Kept, Tags
-from samecall._memoize.memoized import BlockingMemoized, Memoized, MemoizedStream
+from samecall._memoize.memoized import BlockingMemoized, Memoized, MemoizedStream, OfClass
 from samecall._policy import Duration, Policy, seconds
 
 __all__ = ["BlockingMemoized", "Memoized", "MemoizedStream", "Memoizer", "Memoizing"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_ClassMethod: TypeAlias = "classmethod[Any, Any, Any]"
 
 
 class Memoizer:
     """`@cache.memoize(...)`: takes the function."""
 
-    def __init__(self, make: Callable[[Callable[..., Any]], Any]) -> None:
+    def __init__(self, make: Callable[[Any], Any]) -> None:
         self._make = make
 
     @overload
@@ -40,7 +41,9 @@ class Memoizer:
     ) -> MemoizedStream[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> BlockingMemoized[P, R]: ...
-    def __call__(self, function: Callable[..., Any], /) -> Any:
+    @overload
+    def __call__(self, function: _ClassMethod, /) -> Any: ...
+    def __call__(self, function: Callable[..., Any] | _ClassMethod, /) -> Any:
         return self._make(function)
 
 
@@ -60,6 +63,8 @@ class Memoizing:
     @overload
     def memoize(self, function: Callable[P, R], /) -> BlockingMemoized[P, R]: ...
     @overload
+    def memoize(self, function: _ClassMethod, /) -> Any: ...
+    @overload
     def memoize(
         self,
         function: None = None,
@@ -76,7 +81,7 @@ class Memoizing:
     ) -> Memoizer: ...
     def memoize(
         self,
-        function: Callable[..., Any] | None = None,
+        function: Callable[..., Any] | _ClassMethod | None = None,
         /,
         *,
         policy: Policy | None = None,
@@ -108,8 +113,13 @@ class Memoizing:
         kept_as = self._kept_as(policy, ttl, namespace, codec)
         kept_as["tags"] = tags if callable(tags) else check_tags(tags)
         _check(key, ignore, version)
+        for name, chooses in (("key", key), ("tags", tags)):
+            if _is_async(chooses):
+                raise ConfigurationError(f"{name} takes a plain function; this one is async")
 
-        def make(given: Callable[..., Any]) -> Any:
+        def make(given: Any) -> Any:
+            if _is_class_method(given):
+                return OfClass(make(given.__func__))
             call = _called(given)
             asking = Asking(given, version=version, ignore=ignore, chosen=key)
             kept = Kept(cast("Answering", self), given, call, asking, **kept_as)
@@ -142,7 +152,17 @@ def _check(key: object, ignore: object, version: object) -> None:
 def _kind(function: Callable[..., Any]) -> type[Any]:
     if inspect.isasyncgenfunction(function):
         return MemoizedStream
-    return Memoized if inspect.iscoroutinefunction(function) else BlockingMemoized
+    return Memoized if _is_async(function) else BlockingMemoized
+
+
+def _is_async(function: Any) -> bool:
+    """Also of an object that is called like one: what a decorator that is a class has made."""
+    called = getattr(function, "__call__", None)  # noqa: B004 - which of its kinds it is
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _is_class_method(thing: Any) -> bool:
+    return isinstance(thing, classmethod)
 
 
 def _is_codec(thing: object) -> bool:
@@ -151,14 +171,17 @@ def _is_codec(thing: object) -> bool:
 
 def _called(function: Any) -> Callable[..., Awaitable[Any]]:
     """How a function is called without blocking; an async one as it is."""
-    if isinstance(function, (classmethod, staticmethod)):
-        kind = "classmethod" if isinstance(function, classmethod) else "staticmethod"
-        raise ConfigurationError(f"put @{kind} above @cache.memoize")
+    if isinstance(function, staticmethod):
+        raise ConfigurationError("put @staticmethod above @cache.memoize")
+    if isinstance(function, partial):
+        raise ConfigurationError("memoize takes a function; take the partial of the memoized one")
     if not callable(function) or not hasattr(function, "__qualname__"):
         raise ConfigurationError(
             f"memoize takes a function or method; got {type(function).__name__}"
         )
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if function.__qualname__.endswith("<lambda>"):  # as the next one is called, too
+        raise ConfigurationError("memoize takes a function with a name; got a lambda")
+    if _is_async(function) or inspect.isasyncgenfunction(function):
         return cast("Callable[..., Awaitable[Any]]", function)
     if inspect.isgeneratorfunction(function):
         raise ConfigurationError(

@@ -11,7 +11,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
@@ -22,6 +22,7 @@ __all__ = ["Asking", "module_of"]
 
 _SCHEME = "memoize/1"
 _ASKED, _CAPTURED = "asked.", "captured."
+_DEPTH = 100
 _UNCHANGING = (
     *(str, bytes, int, float, Enum, Decimal, date, time, timedelta, PurePath),
     *(type, tuple, frozenset),
@@ -44,7 +45,8 @@ class Asking:
         chosen: Callable[..., object] | None,
     ) -> None:
         self.name = f"{module_of(function)}.{function.__qualname__}"
-        self._bound = getattr(function, "__self__", None)
+        bound = getattr(function, "__self__", None)
+        self._bound = None if bound is None else [_form(bound), _class_of(bound)]
         self._function = function
         self._signature = inspect.signature(function)
         self._version = version
@@ -56,6 +58,25 @@ class Asking:
                 f"ignore takes names of arguments of {self.name}; got {sorted(unknown)!r:.80}"
             )
         self._captures = tuple(_captures(function))
+        self._self = _self_of(function, self._signature) if bound is None else None
+
+    def of(self, schema: bytes) -> tuple[str, str, str | int, bytes, bool]:
+        """What all its calls have in common."""
+        return _SCHEME, self.name, self._version, schema, self._chosen is None
+
+    def place(self) -> tuple[object, ...]:
+        """Where it stands: another function with this name stands somewhere else, or calls others.
+
+        (The function in a decorator without `functools.wraps` has its name for all that it takes.)
+        """
+        inner = inspect.unwrap(self._function)
+        code = getattr(inner, "__code__", None)
+        called = tuple(
+            f"{module_of(value)}.{value.__qualname__}"
+            for _, cell in self._captures
+            if inspect.isfunction(value := _content(cell))
+        )
+        return getattr(code, "co_filename", None), getattr(code, "co_firstlineno", None), called
 
     def key(
         self,
@@ -79,36 +100,44 @@ class Asking:
         parts = {
             "asked": asked,
             "captured": {name: _form(cell.cell_contents) for name, cell in self._fixed()},
-            "self": _form(self._bound),
-            "of": (_SCHEME, self.name, self._version, schema, self._chosen is None),
+            "self": self._bound,
+            "of": self.of(schema),
         }
         try:
-            return Key(digest_of(parts, secret=secret), namespace)
+            return Key(_digest(parts, secret), namespace)
         except Unkeyable as unkeyable:
             raise Unkeyable(unkeyable.path.removeprefix(_ASKED), unkeyable.why) from None
 
     def _counted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return {
+        counted: dict[str, Any] = {
             name: _form(value)
             for name, value in bound.arguments.items()
             if name not in self._ignore
         }
+        if self._self in counted:
+            of = _class_of(bound.arguments[self._self])
+            return counted if of is None else {**counted, "": of}
+        return counted
 
     def _fixed(self) -> Iterator[tuple[str, Any]]:
         for name, cell in self._captures:
-            try:
-                value = cell.cell_contents
-            except ValueError:  # not assigned yet
-                continue
+            value = _content(cell)
             if value is None or isinstance(value, _UNCHANGING):
                 yield name, cell
 
 
-def module_of(function: Callable[..., Any]) -> str:
-    """Where a function is defined: for a script the name that it would be imported by."""
-    module = function.__module__
+def _digest(parts: dict[str, Any], secret: bytes | None) -> bytes:
+    try:
+        return digest_of(parts, secret=secret)
+    except Unkeyable:
+        return digest_of(_forms(parts), secret=secret)
+
+
+def module_of(thing: Any) -> str:
+    """Where a function or class is defined: for a script the name that it would be imported by."""
+    module: str = thing.__module__
     if module != "__main__":
         return module
     main = sys.modules["__main__"]
@@ -130,11 +159,42 @@ def _captures(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
             yield name, cell
 
 
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return ...
+
+
+def _self_of(function: Callable[..., Any], signature: inspect.Signature) -> str | None:
+    """The name of a method's first argument; None for a function that stands in no class."""
+    _, _, scope = function.__qualname__.rpartition(".")[0].rpartition(".")
+    return next(iter(signature.parameters), None) if scope not in ("", "<locals>") else None
+
+
+def _class_of(value: Any) -> tuple[str, str] | None:
+    """The class of what a method is called on: another one may answer differently."""
+    kind = cast("type[object]", type(value))
+    if isinstance(value, type) or kind.__module__ == "builtins":  # a class counts by itself
+        return None
+    return module_of(kind), kind.__qualname__
+
+
 def _form(value: Any) -> Any:
     """A class that is handed over (a response model, the `cls` of a method) by name and schema."""
     if isinstance(value, type):
-        return ("class", value.__module__, value.__qualname__, shape_of(value))
+        return ("class", module_of(value), value.__qualname__, shape_of(value))
     if get_origin(value) is not None:
         shape = shape_of(value)
         return ("form", shape) if shape else value
     return value
+
+
+def _forms(value: Any, depth: int = 0) -> Any:
+    """`value` with the form of each class within it; `**kwargs` may hold one, or a list."""
+    kind = cast("type[object]", type(value))
+    if depth < _DEPTH and kind is dict:
+        return {name: _forms(item, depth + 1) for name, item in value.items()}
+    if depth < _DEPTH and (kind is list or kind is tuple):
+        return [_forms(item, depth + 1) for item in value]
+    return _form(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
@@ -15,10 +16,13 @@ from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_o
 from samecall._memoize.asked import Asking
 from samecall._policy import Policy
 from samecall._ports import Codec, StreamCodec
+from samecall._warn import warn
 
 __all__ = ["Answering", "Kept", "Tags"]
 
 T = TypeVar("T")
+_known: weakref.WeakKeyDictionary[Answering, dict[object, object]] = weakref.WeakKeyDictionary()
+"""Where the functions of a cache stand, by their names."""
 Tags = Collection[str] | Callable[..., Collection[str]]
 """Tags, or what makes them of the arguments."""
 
@@ -113,13 +117,26 @@ class Kept:
         result = result_of(self.function)
         return codec_of(item_of(result) if self._streams else result)
 
+    @functools.cached_property
+    def _schema(self) -> bytes:
+        codec = self.codec
+        schema = codec.schema if isinstance(codec, AnswersCodec) else b""
+        name = (self._asking.of(schema), self._namespace)
+        place = self._asking.place()
+        if _known.setdefault(self.cache, {}).setdefault(name, place) != place:
+            warn(
+                f"two functions are called {self._asking.name} and have each other's answers; tell "
+                "them apart by their names (in a decorator: functools.wraps) or version=",
+                3,
+            )
+        return schema
+
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """The key of a call; raises `Unkeyable` and what the function's signature refuses."""
-        codec = self.codec
         return self._asking.key(
             args,
             kwargs,
-            schema=codec.schema if isinstance(codec, AnswersCodec) else b"",
+            schema=self._schema,
             namespace=self._namespace or self.cache.namespace,
             secret=self.cache.secret,
         )

@@ -7,7 +7,17 @@ import inspect
 import sys
 from collections.abc import AsyncGenerator
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from samecall._arguments import Mode
 from samecall._entry import Key
@@ -15,19 +25,25 @@ from samecall._memoize.kept import Kept
 from samecall._portal import portal_for
 from samecall._ports import Codec
 
-__all__ = ["BlockingMemoized", "Memoized", "MemoizedStream"]
+__all__ = ["BlockingMemoized", "Memoized", "MemoizedStream", "OfClass"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
+if TYPE_CHECKING:
+    _ClassMethod = classmethod[Any, Any, Any]
+else:
+    _ClassMethod = classmethod  # which is not generic when it runs
 
 
 class _Named(Generic[P]):
     """What both kinds have in common."""
 
+    __name__: str
+    __qualname__: str
     _first: tuple[Any, ...] = ()
-    """The instance that a method is bound to."""
+    """The instance or class that a method is bound to."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
@@ -52,6 +68,9 @@ class _Named(Generic[P]):
     def __repr__(self) -> str:
         return f"<memoized {self._kept.function.__qualname__}>"
 
+    def __reduce__(self) -> Any:  # pickled by name, as the function would be; a copy is itself
+        return (getattr, (self._first[0], self.__name__)) if self._first else self.__qualname__
+
 
 class Memoized(_Named[P], Generic[P, R]):
     """An async function or method; made by `Cache.memoize`."""
@@ -61,6 +80,10 @@ class Memoized(_Named[P], Generic[P, R]):
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
 
+    @overload
+    def __get__(  # of a class method; its other arguments go unchecked, or mypy checks none right
+        self: Memoized[Concatenate[type[Any], ...], R], instance: object, owner: type, /
+    ) -> Memoized[..., R]: ...
     @overload
     def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
@@ -100,6 +123,10 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
     """
 
     @overload
+    def __get__(  # of a class method; its other arguments go unchecked, or mypy checks none right
+        self: BlockingMemoized[Concatenate[type[Any], ...], R], instance: object, owner: type, /
+    ) -> BlockingMemoized[..., R]: ...
+    @overload
     def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
     def __get__(
@@ -137,6 +164,10 @@ class MemoizedStream(_Named[P], Generic[P, R]):
     """An async generator function or method; made by `Cache.memoize`."""
 
     @overload
+    def __get__(  # of a class method; its other arguments go unchecked, or mypy checks none right
+        self: MemoizedStream[Concatenate[type[Any], ...], R], instance: object, owner: type, /
+    ) -> MemoizedStream[..., R]: ...
+    @overload
     def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
     def __get__(
@@ -156,3 +187,15 @@ class MemoizedStream(_Named[P], Generic[P, R]):
     async def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Let go of this stream, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
         await self._kept.forget((*self._first, *args), kwargs)
+
+
+class OfClass(_ClassMethod):
+    """A memoized class method, of which each class has one that is bound to it.
+
+    `@classmethod` above does the same up to Python 3.12, and calls what is below it from then on.
+    """
+
+    def __get__(self, instance: Any, owner: type | None = None, /) -> Any:
+        """Bound to the class that it is asked of."""
+        of = owner or type(instance)
+        return cast("Any", self.__func__).__get__(of, of)
