@@ -198,6 +198,8 @@ class Room:
             self.generations.ahead(space, request.tags, request.policy)
         else:
             begun.taken = True
+            if not begun.sent:
+                request.fill = self.trust.begin(request.key)
         claim = Claim(
             self.store, request.key, request.policy, request.seen, self.clock, self.emit,
             flight.follow, self.envelopes, partial(self._admits, request),
