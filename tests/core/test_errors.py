@@ -233,11 +233,13 @@ async def test_a_deadline_frees_the_key(w: World) -> None:
         return "yes"
 
     here = spawn(3, lambda: one.get_or_call("k", hung))
-    await w.turns()
-    there = asyncio.ensure_future(two.get_or_call("k", well))
-    assert [type(error) for error in await outcomes(*here)] == [DeadlineExceeded] * 3
-    assert await there == "yes"
-    let_go.set()
+    try:
+        await w.turns()
+        there = asyncio.ensure_future(two.get_or_call("k", well))
+        assert [type(error) for error in await outcomes(*here)] == [DeadlineExceeded] * 3
+        assert await there == "yes"
+    finally:
+        let_go.set()
 
 
 class Picky(PlainCodec):
@@ -344,6 +346,8 @@ async def test_flights_that_end_in_the_air_are_not_begun_for_ever(
     async def ends(*_: object) -> None:
         nonlocal begun
         begun += 1
+        if begun > 99:
+            raise AssertionError("for ever")
         raise asyncio.CancelledError
 
     monkeypatch.setattr("samecall._leading.Leader.lead", ends)
@@ -361,6 +365,31 @@ async def test_an_error_that_cannot_be_told_is_raised_all_the_same(w: World) -> 
         with pytest.raises(KeywordError):
             await cache.get_or_call("k", provider)
         await w.turns()
+    assert provider.calls == 1
+
+
+class Speechless(Exception):
+    """Whose attributes and words all raise."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __str__(self) -> str:
+        raise RuntimeError("str")
+
+
+@virtual
+async def test_an_error_that_raises_when_it_is_looked_at(w: World) -> None:
+    """It is what its callers get, and paid for once in the fleet."""
+    here, there = w.cache(), w.cache()
+    provider = w.provider()
+    provider.fail(Speechless())
+    got = await outcomes(*(here.get_or_call("k", provider) for _ in range(5)))
+    await w.turns()
+    assert {type(error) for error in got} == {Speechless}
+    (told,) = await outcomes(there.get_or_call("k", provider))
+    assert type(told) is RemoteCallError
+    assert told.class_name == "Speechless"
     assert provider.calls == 1
 
 

@@ -14,8 +14,11 @@ from place_support import PATIENT, Place, stored, until
 from pydantic import BaseModel
 
 import instructor
-from samecall import Cache, Policy
+from samecall import Cache, Entry, Payload, Policy
+from samecall._entry import Kind, encode_entry
 from samecall._key import key_from
+from samecall._ports import Lead
+from samecall._stamps import new_token
 from samecall.instructor import NativeCache, cached
 from samecall.testing import GatedProvider, StubProvider
 
@@ -117,6 +120,25 @@ async def test_bytes_that_are_no_entry_of_this_call(place: Place, what: str) -> 
     assert await two.peek("k") == "yes"
     assert provider.calls == 1
     assert one.statistics().undecodable >= 1
+
+
+async def test_a_leader_that_dies_is_replaced_and_overwrites_nothing(place: Place) -> None:
+    """Its lease ends; one who waits calls, and what comes from the dead is refused."""
+    cache, provider = place.cache(), GatedProvider[Any]()
+    key = key_from("k", place.namespace)
+    await cache.peek("k")
+    store, dead = place.store(cache), new_token(key)
+    led = await store.acquire(key, dead, b"", 0.3)
+    assert isinstance(led, Lead)
+    provider.answer("yes")
+    asked = [each.get_or_call("k", provider) for each in (cache, place.cache())]
+    assert await asyncio.gather(*asked) == ["yes", "yes"]
+    await place.settled(cache)
+    late = Entry(Kind.VALUE, Payload("plain", b"\xa4late"), dead, 60.0, 60.0)
+    assert not await store.commit(key, dead, led.seen, encode_entry(key, late), 60.0, led.epoch)
+    assert await cache.get_or_call("k", provider) == "yes"
+    assert await place.cache().get_or_call("k", provider) == "yes"
+    assert provider.calls == 1
 
 
 def test_a_synchronous_function(where: object) -> None:

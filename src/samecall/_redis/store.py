@@ -24,7 +24,7 @@ from samecall._redis.moving import acquire_by_key
 from samecall._redis.nonsense import nonsense
 from samecall._redis.places import Lines, lines_of
 from samecall._redis.recordings import Recordings
-from samecall._redis.replies import acquired, flag, generation, seconds
+from samecall._redis.replies import acquired, flag, generation, looked
 from samecall._redis.walk import scan, walk
 
 __all__ = ["RedisStore", "open_redis"]
@@ -95,7 +95,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         named = [names.generation(namespace, tag) for tag in tags]
         made = offers or [Offer(names.new_generation(name)) for name in named]
         return [
-            ask((name,), (one.fresh, _ms(ttl), one.instead))
+            ask((name,), (one.fresh, _ms(ttl), one.instead, one.again))
             for name, one in zip(named, made, strict=True)
         ]
 
@@ -111,8 +111,8 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             return acquired(await ask(scripts.ACQUIRE, keys, args))
         except SlotMoving:
             take = partial(self._take, token, _ms(lease))
-            give_back = partial(self.release, key, token)
-            return await acquire_by_key(keys, token, seen, self._look, take, give_back)
+            free = partial(self.release, key)
+            return await acquire_by_key(keys, token, seen, self._look, take, free)
 
     async def _take(self, token: bytes, lease: int, name: str) -> bool:
         command = (b"SET", name, token, b"NX", b"PX", lease)
@@ -181,13 +181,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         return await self._look(names.value(key))
 
     async def _look(self, name: str) -> Found | None:
-        match await self._reads.ask(scripts.LOOK, (name,), ()):
-            case [b"N"]:
-                return None
-            case [b"H", int(left), bytes(data)]:
-                return Found(data, seconds(left))
-            case other:
-                raise nonsense(other)
+        return looked(await self._reads.ask(scripts.LOOK, (name,), ()))
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""

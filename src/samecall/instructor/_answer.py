@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from instructor.v2.dsl.response_list import ListResponse
 from pydantic import BaseModel
 
+from samecall.instructor._later import RAW, USAGE, Later, keeps_promises, now
 from samecall.instructor._mould import Mould, Unmouldable
 
 __all__ = ["Answer", "AnswerMould", "mould_of"]
 
-_RAW, _USAGE = "_raw_response", "_total_usage"
 
-
-@dataclass(slots=True)
 class Answer:
-    """What `create` returns, the completion that it was read from, and the usage of all tries."""
+    """What `create` returns, the completion that it was read from, and the usage of all tries.
 
-    value: Any
-    raw: Any
-    usage: Any = None
+    The last two may be given as promises (`Later`).
+    """
+
+    __slots__ = ("_raw", "_usage", "value")
+
+    def __init__(self, value: Any, raw: Any, usage: Any = None) -> None:
+        self.value = value
+        self._raw = raw
+        self._usage = usage
+
+    @property
+    def raw(self) -> Any:
+        """The completion; the very object that hangs on the value."""
+        return now(self._raw)
+
+    @property
+    def usage(self) -> Any:
+        """The usage, likewise."""
+        return now(self._usage)
 
 
 class AnswerMould:
     """Casts answers like the one that it was made of, each its caller's own."""
 
-    __slots__ = ("_marks", "_raw", "_usage", "_value", "size")
+    __slots__ = ("_later", "_marks", "_raw", "_usage", "_value", "size")
 
     def __init__(self, answer: Answer) -> None:
         """Raises `Unmouldable`. `size`: about how many bytes the mould holds."""
         value: Any = answer.value
         self._marks: tuple[str, ...] = ()
+        self._later = False
         if isinstance(value, BaseModel) and value is not answer.raw:
-            self._marks = tuple(name for name in (_RAW, _USAGE) if name in value.__dict__)
+            self._marks = tuple(name for name in (RAW, USAGE) if name in value.__dict__)
+            self._later = keeps_promises(type(value))
             value = _bare(value)
         self._raw = Mould(answer.raw)
         self._usage = Mould(answer.usage)
@@ -44,13 +59,17 @@ class AnswerMould:
 
     def cast(self) -> Answer:
         """An answer that shares nothing with another which anybody could change."""
-        raw, usage = self._raw.cast(), self._usage.cast()
         if self._value is None:
-            return Answer(raw, raw, usage)
-        value = self._value.cast()
+            raw = self._raw.cast()
+            return Answer(raw, raw, self._usage.cast())
+        value: Any = self._value.cast()
+        raw, usage = self._part(self._raw), self._part(self._usage)
         for name in self._marks:
-            value.__dict__[name] = raw if name is _RAW else usage
+            value.__dict__[name] = raw if name is RAW else usage
         return Answer(value, raw, usage)
+
+    def _part(self, mould: Mould) -> Any:
+        return Later(mould.cast) if self._later else mould.cast()
 
 
 class _ListMould(AnswerMould):
@@ -77,6 +96,6 @@ def mould_of(answer: Answer) -> AnswerMould | None:
 def _bare(value: BaseModel) -> Any:
     """The model without what instructor put on it, for the mould alone."""
     copied: Any = BaseModel.__copy__(value)
-    for name in (_RAW, _USAGE):
+    for name in (RAW, USAGE):
         copied.__dict__.pop(name, None)
     return copied

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -20,9 +18,7 @@ from instructor.v2.core.retry import (
     _initialize_usage,  # pyright: ignore[reportPrivateUsage]
 )
 from instructor.v2.core.usage import has_compatible_usage, update_total_usage  # pyright: ignore[reportUnknownVariableType]
-from instructor.v2.dsl.iterable import IterableBase
 from instructor.v2.dsl.response_list import ListResponse
-from instructor.v2.dsl.simple_type import AdapterBase
 from pydantic import BaseModel
 
 from samecall._codec import UNREADABLE, BaseCodec
@@ -33,11 +29,13 @@ from samecall._warn import warn
 from samecall.instructor._answer import Answer, AnswerMould, mould_of
 from samecall.instructor._completions import Stored, pack, unpack
 from samecall.instructor._faults import last_completion, reach_of, told
+from samecall.instructor._gist import Gist
 from samecall.instructor._models import Prepared
 from samecall.instructor._question import Frozen
 from samecall.instructor._remade import remade
 from samecall.instructor._spent import spent_on
 from samecall.instructor._stream_events import STREAM, completion_of, stored_chunks
+from samecall.instructor._unlisted import held_as, raw_of, raw_text
 
 __all__ = ["AnswerCodec"]
 
@@ -54,6 +52,7 @@ class _Body(msgspec.Struct, array_like=True, frozen=True):
     """The parsed model's JSON, where the completion's class is not on the list."""
     raw_form: str = ""
     raw_text: str = ""
+    gist: Gist | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -99,11 +98,21 @@ class AnswerCodec(BaseCodec[Answer]):
         try:
             if value.raw is None or self._handlers is None:
                 raise Unstorable("the completion cannot be had from this client")
+            raw = pack(value.raw, self._ready.model)
             usage = None if value.usage is None else pack(value.usage)
-            body = _Body(pack(value.raw, self._ready.model), usage)
+            body = _Body(raw, usage, gist=self._gist(raw, value.value))
         except Unstorable as why:
             body = self._parsed_body(value, why)
         return Payload(_TAG, _encoder.encode(body), self.bill(value))
+
+    def _gist(self, raw: Stored, value: Any) -> Gist | None:
+        reader, handlers = self._ready.reader, self._handlers
+        if reader is None or handlers is None:
+            return None
+        try:
+            return reader.listen(handlers, raw, value, strict=self._strict)
+        except Exception:  # noqa: BLE001 - it makes hits quicker, and nothing else
+            return None
 
     def bill(self, value: Answer) -> Spent | None:
         """What the call cost that gave this answer."""
@@ -143,6 +152,11 @@ class AnswerCodec(BaseCodec[Answer]):
         body = self._read(payload)
         if body.raw is None:
             return self._from_parsed(body)
+        reader = self._ready.reader
+        if body.gist is not None and reader is not None:
+            read = reader.read(body.gist, body.raw, body.usage, strict=self._strict)
+            if read is not None:
+                return Answer(*read)
         raw = unpack(body.raw, self._ready.model)
         return self._parse(raw, None if body.usage is None else unpack(body.usage))
 
@@ -244,8 +258,8 @@ class AnswerCodec(BaseCodec[Answer]):
         model = self._ready.model
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise why
-        form, text = _raw_text(answer.raw)
-        held = _held(model, answer.value)
+        form, text = raw_text(answer.raw)
+        held = held_as(model, answer.value)
         try:
             data = held.__pydantic_serializer__.to_json(held, by_alias=True, warnings=False)
             body = _Body(None, None, model=data, raw_form=form, raw_text=text)
@@ -263,11 +277,7 @@ class AnswerCodec(BaseCodec[Answer]):
         if body.model is None:
             raise Undecodable("neither a completion nor a model")
         parsed = self._ready.model.model_validate_json(body.model, context=self._context)
-        raw: Any = body.raw_text
-        if body.raw_form == "namespace":
-            raw = json.loads(body.raw_text, object_hook=lambda fields: SimpleNamespace(**fields))
-        elif body.raw_form == "json":
-            raw = json.loads(body.raw_text)
+        raw = raw_of(body.raw_form, body.raw_text)
         return Answer(_finalize_parsed_response(parsed, raw), raw)
 
 
@@ -279,22 +289,3 @@ def _summed(raw: Any) -> Any:
         return None
     update_total_usage(raw, total)
     return total
-
-
-def _held(model: type[BaseModel], value: Any) -> BaseModel:
-    if issubclass(model, AdapterBase):
-        return model.model_construct(content=value)
-    if issubclass(model, IterableBase):
-        return model.model_construct(tasks=list(value))
-    if not isinstance(value, BaseModel):
-        raise Unstorable(f"an answer of {type(value).__name__} has no stored form")
-    return value
-
-
-def _raw_text(raw: Any) -> tuple[str, str]:
-    if isinstance(raw, BaseModel):
-        return "namespace", raw.__pydantic_serializer__.to_json(raw, warnings=False).decode()
-    try:
-        return "json", json.dumps(raw)
-    except (TypeError, ValueError, RecursionError):
-        return "text", str(raw)

@@ -27,6 +27,7 @@ from samecall.instructor._derived import (
     unchanged,
     watch,
 )
+from samecall.instructor._gist import Reader, reader_of
 from samecall.instructor._mould import is_inert
 from samecall.instructor._pickling import let_pickle
 
@@ -41,7 +42,7 @@ _forms: OrderedDict[object, Prepared] = OrderedDict()
 class Prepared:
     """A response model as asked for, the class that instructor parses into, and its digest."""
 
-    __slots__ = ("_digest", "_inert", "_watch", "asked", "model")
+    __slots__ = ("_digest", "_inert", "_watch", "asked", "model", "reader")
 
     def __init__(self, asked: Any, parallel: bool) -> None:
         self.asked = asked
@@ -52,6 +53,7 @@ class Prepared:
         self._watch = watch(self.model, asked)
         if asked is not None:
             let_pickle(asked, self.model, _blank, *((True,) if parallel else ()))
+        self.reader: Reader | None = None if parallel else reader_of(asked, self.model)
 
     def is_current(self) -> bool:
         """False once a class in it was changed, so that its schema may differ."""
