@@ -24,6 +24,7 @@ __all__ = ["Lane"]
 _JOBS = 1024
 _BYTES = 4 * 2**20
 _LATER = [b"M"]
+_ASKING: Command = (b"ASKING",)
 
 
 class Lane:
@@ -41,7 +42,7 @@ class Lane:
         self._name = name
         self._stray = stray
         self._queue: deque[Job] = deque()
-        self._flying: list[Job] = []
+        self._flying: dict[Group, None] = {}  # those whose reply has not come
         self._task: asyncio.Task[None] | None = None
         self._nonce = 0
         self._closed = False
@@ -49,7 +50,7 @@ class Lane:
     @property
     def busy(self) -> int:
         """Jobs that are queued or in flight."""
-        return len(self._queue) + len(self._flying)
+        return len(self._queue) + len(self._aloft())
 
     def ask(
         self,
@@ -86,6 +87,9 @@ class Lane:
         """Delete keys; how many there were."""
         return await self.ask(None, (), (b"UNLINK", *names))
 
+    def _aloft(self) -> list[Job]:
+        return [job for group in self._flying for job in group.jobs]
+
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         # not by the loop's task factory: an eager task would start before the tick has gathered
@@ -98,7 +102,7 @@ class Lane:
         if self._task is not task:
             return
         self._task = None
-        flying, self._flying = self._flying, []
+        flying, self._flying = self._aloft(), {}
         for job in reversed(flying):
             if job.settles and not job.resent and not job.reply.done():
                 job.resent = True
@@ -113,20 +117,22 @@ class Lane:
 
     async def _run(self) -> None:
         while batch := self._take():
+            self._flying = dict.fromkeys(batch)
             await self._fly(batch)
-            self._flying = []
+            self._refuse(self._aloft(), StoreError("its reply could not be read"))
+            self._flying = {}
         self._task = None
 
     def _take(self) -> list[Group]:
         groups: list[Group] = []
-        size = 0
-        while self._queue and len(self._flying) < _JOBS and size < _BYTES:
+        taken = size = 0
+        while self._queue and taken < _JOBS and size < _BYTES:
             job = self._queue.popleft()
             if job.reply.done() and not job.settles:
                 # nobody waits, and nothing was sent: leave no lease behind
                 job.fail(StoreError("nobody waited, and it was not sent"))
                 continue
-            self._flying.append(job)
+            taken += 1
             if job.read is None:  # else a question, which is short
                 size += sum(len(arg) for arg in job.args if not isinstance(arg, int))
             if self._stray is None and groups and groups[-1].takes(job):
@@ -138,54 +144,67 @@ class Lane:
 
     async def _fly(self, groups: list[Group]) -> None:
         try:
-            replies = await self._exchange(groups)
+            await self._exchange(deque(groups))
         except (Unconnected, StoreRefused) as error:
-            met, self._queue = (*self._flying, *self._queue), deque()
+            met, self._queue = (*self._aloft(), *self._queue), deque()
+            self._flying = {}
             self._refuse(met, error)  # they would all meet the same
-            return
         except StoreError as error:
-            self._refuse(self._flying, error)
-            return
-        for group, reply in zip(groups, replies, strict=True):
-            await self._deliver(group, reply)
+            self._refuse(self._aloft(), error)
+            self._flying = {}
 
     def _refuse(self, jobs: Iterable[Job], error: StoreError) -> None:
         for job in jobs:
             if self._stray is None or not self._stray(job, error):
                 job.fail(error)
 
-    async def _exchange(self, groups: list[Group]) -> list[Any]:
+    async def _exchange(self, waiting: deque[Group]) -> None:
+        unknown: list[Group] = []
+
+        def hear(reply: Any) -> None:
+            group = waiting.popleft()
+            if isinstance(reply, NoScriptError):
+                unknown.append(group)
+            else:
+                self._deliver(group, reply)
+
         try:
-            replies = await self._send(groups)
+            await self._send(waiting, hear)
         except LinkLost:
             # every job may be sent twice; an idle connection that the server closed ends here
-            replies = await self._send(groups)
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if waiting:
+                await self._send(waiting, hear)
         if unknown:
-            again = await self._send([groups[i] for i in unknown], whole=True)
-            for i, reply in zip(unknown, again, strict=True):
-                replies[i] = reply
-        return replies
+            waiting.extend(unknown)
+            await self._send(
+                waiting, lambda reply: self._deliver(waiting.popleft(), reply), whole=True
+            )
 
-    async def _send(self, groups: list[Group], *, whole: bool = False) -> list[Any]:
-        if not any(group.asking for group in groups):
-            return await self._link.exchange([group.command(whole=whole) for group in groups])
+    async def _send(
+        self, groups: Iterable[Group], hear: Callable[[Any], None], *, whole: bool = False
+    ) -> None:
         commands: list[Command] = []
         for group in groups:
             if group.asking:
-                commands.append((b"ASKING",))
+                commands.append(_ASKING)
             commands.append(group.command(whole=whole))
-        replies = await self._link.exchange(commands)
-        return [each for each, sent in zip(replies, commands, strict=True) if sent != (b"ASKING",)]
+        sent = iter(commands)
 
-    async def _deliver(self, group: Group, reply: Any) -> None:
+        def heard(reply: Any) -> None:
+            if next(sent) is not _ASKING:
+                hear(reply)
+
+        await self._link.converse(commands, heard)
+
+    def _deliver(self, group: Group, reply: Any) -> None:
         if self._stray is not None and isinstance(reply, Exception):
             group.jobs[:] = [job for job in group.jobs if not self._stray(job, reply)]
         answers = group.replies(reply)
         if isinstance(answers, StoreError):
-            if isinstance(answers, LinkLost):
-                await self._link.drop()  # what else lies on this connection, nobody knows
+            self._flying.pop(group)
             _fail(group.jobs, answers)
+            if isinstance(answers, LinkLost):
+                raise answers  # what else lies on this connection, nobody knows
             return
         later: list[Job] = []
         for job, answer in zip(group.jobs, answers, strict=True):
@@ -193,6 +212,7 @@ class Lane:
                 later.append(job)
             else:
                 job.answer(answer)
+        self._flying.pop(group)
         self._queue.extendleft(reversed(later))
 
     async def aclose(self, limit: float) -> None:
@@ -206,8 +226,8 @@ class Lane:
             task, self._task = self._task, None
             task.cancel()
             await asyncio.wait([task])
-        _fail((*self._flying, *self._queue), StoreError("this store is closed"))
-        self._flying, self._queue = [], deque()
+        _fail((*self._aloft(), *self._queue), StoreError("this store is closed"))
+        self._flying, self._queue = {}, deque()
         await self._link.drop()
 
 
