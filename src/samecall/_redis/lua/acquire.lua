@@ -50,7 +50,7 @@ end
 
 local function unrecord(name, token)
   local at = string.find(name, ':v:', 1, true)
-  local hex = string.gsub(token, '.', function(c) return string.format('%02x', string.byte(c)) end)
+  local hex = string.format(string.rep('%02x', #token), string.byte(token, 1, -1))
   -- pcall: while a cluster moves the slot, a key that is not named may not be touched
   redis.pcall('UNLINK', sub(name, 1, at) .. 's' .. sub(name, at + 2) .. ':' .. hex)
 end
