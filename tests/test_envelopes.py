@@ -299,6 +299,15 @@ def test_a_seal_shows_no_key() -> None:
 # --- streams ------------------------------------------------------------------------------------
 
 
+def test_a_frame_that_is_too_deep_is_undecodable() -> None:
+    """Whoever can write to the store knows how its checksum is made."""
+    token = b"t" * 16
+    body = b"\x9a\x01\x00\x90\x90\xa0\xc4\x00\x90\x90\x00" + b"\x91" * 100_000
+    checksum = blake2b(KEY.digest + token + body, digest_size=8).digest()
+    with pytest.raises(Undecodable, match="RecursionError"):
+        Frames(KEY, token).read(b"\xa5r\x01" + checksum + body)
+
+
 def test_a_frame_is_bound_to_its_stream_and_its_number() -> None:
     seal, token = Seal({"a": OLD}, "a"), b"t" * 16
     frames = Frames(KEY, token, seal)

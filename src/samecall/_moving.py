@@ -20,6 +20,7 @@ from typing import IO, cast
 import msgspec
 from anyio import to_thread
 
+from samecall._codec import UNREADABLE
 from samecall._entry import Key, new_stamp
 from samecall._errors import ConfigurationError, StoreError, Undecodable
 from samecall._policy import Policy
@@ -202,10 +203,10 @@ async def _put(
 def _read_header(raw: bytes) -> _Header:
     try:
         header = _header.decode(raw)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNREADABLE as error:
         raise _damaged(1, f"no header of an export ({type(error).__name__})") from None
     name, _, version = header.format.partition("/")
-    if name != _NAME or not version.isdecimal():
+    if name != _NAME or not version.isdecimal() or len(version) > _DIGITS:
         raise _damaged(1, f"format {header.format!r:.40} is none of an export")
     if int(version) > _FORMAT:
         raise _damaged(1, f"format {header.format!r:.40} is newer than {_NAME}/{_FORMAT}")
@@ -220,7 +221,7 @@ def _read_line(number: int, raw: bytes, known: set[str]) -> _Line:
     try:
         line = _line.decode(raw)
         sound = len(bytes.fromhex(line.key)) == 32 and 0 < line.left < 1e10
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNREADABLE as error:
         raise _damaged(number, f"no entry ({type(error).__name__})") from None
     if not sound:
         raise _damaged(number, "no entry (key takes 64 hexadecimal digits, left seconds)")

@@ -20,6 +20,9 @@ from samecall._ports import CallAnswered, ErrorRecord, Event, Failure, Reach
 from samecall.testing import FaultyStore, GatedProvider, VirtualClock, run_virtual
 from samecall.testing._prompt import PromptStore
 
+LONGEST = 100_000.0
+"""Seconds of virtual time after which a test counts as one that hangs."""
+
 
 class Ears:
     """An observer that writes everything down."""
@@ -122,7 +125,8 @@ def virtual(
     def run(prompt: bool = prompt is True, **arguments: Any) -> None:
         async def main(clock: VirtualClock) -> None:
             world = World(clock, prompt=prompt)
-            await test(world, **arguments)
+            async with asyncio.timeout(LONGEST):  # where nothing else is due, it is over at once
+                await test(world, **arguments)
             await world.close()
 
         # what other tests left is not to be collected in this loop: an SDK's client that was not

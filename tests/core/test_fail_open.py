@@ -178,20 +178,18 @@ async def test_tags_are_waited_for_together(w: World) -> None:
 async def test_who_calls_alone_does_not_wait_for_generations(w: World) -> None:
     """Somebody else asks for them in vain; what is known will do, however old it is."""
     w.store.in_parts = True  # type: ignore[attr-defined]
-    cache, provider = w.cache(l1=None), w.provider()
+    cache, provider = w.cache(policy=Policy(op_timeout=3)), w.provider()
     provider.answer("yes")
     await cache.get_or_call("before", provider)
-    await asyncio.sleep(60)
-    w.store.hold("acquire")
-    w.store.raise_on("generations")
+    w.store.hold("acquire", "generations")
     asking = asyncio.ensure_future(cache.get_or_call("k", provider))
-    await asyncio.sleep(0.15)
-    w.store.heal("generations")
-    w.store.hold("generations")
+    await asyncio.sleep(2.5)
+    assert w.store.calls["generations"] == 1, "they were known when it asked"
     looking = asyncio.ensure_future(cache.peek("before"))
+    await w.store.until_held("generations")
     before = w.clock.now()
     assert await asking == "yes"
-    assert w.clock.now() - before == pytest.approx(0.05)
+    assert w.clock.now() - before == pytest.approx(0.5)
     w.store.heal()
     await asyncio.wait([looking])
 

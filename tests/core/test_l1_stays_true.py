@@ -116,7 +116,23 @@ async def filled(cache: Cache, key: Key) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_forget_elsewhere_drops_the_copy(server: LocalServer, space: str) -> None:
+async def all_heard(cache: Cache, raw: Redis, space: str) -> None:
+    """Return once all changes of before were heard: what is told later comes later."""
+    fence, l1 = key_from("fence", space), cache._rooms.l1
+    await cache.get_or_call(fence, answer)
+    await settled(cache)
+    await filled(cache, fence)
+    async with raw.pipeline() as both:
+        both.set(names.change(fence), b"", px=1_000)
+        both.delete(names.change(fence))
+        await both.execute()
+    assert l1 is not None
+    await until(lambda: not held(cache, fence))
+
+
+async def test_a_forget_elsewhere_drops_the_copy(
+    server: LocalServer, raw: Redis, space: str
+) -> None:
     """Also a refresh: whoever writes, whoever holds."""
     async with (
         Cache(server.url, namespace=space, l1=LONG) as one,
@@ -128,12 +144,15 @@ async def test_a_forget_elsewhere_drops_the_copy(server: LocalServer, space: str
         await filled(one, key)
         await filled(two, key)
         await one.forget(key)
-        await until(lambda: not held(two, key))
+        await all_heard(two, raw, space)
+        assert not held(two, key)
         await two.get_or_call(key, answer)
         await filled(one, key)
         await filled(two, key)
         await one.get_or_call(key, answer, mode="refresh")
-        await until(lambda: not held(two, key))
+        await settled(one)
+        await all_heard(two, raw, space)
+        assert not held(two, key)
 
 
 async def test_who_led_and_who_followed_answer_from_memory(
@@ -236,11 +255,13 @@ async def test_a_refresh_of_what_was_evicted_drops_the_copies(
         await filled(two, key)
         await raw.unlink(names.value(key))
         assert await one.get_or_call(key, other, mode="refresh") == "b"
-        await until(lambda: not held(two, key))
+        await settled(one)
+        await all_heard(two, raw, space)
+        assert not held(two, key)
 
 
 async def test_what_is_imported_drops_the_copies(
-    server: LocalServer, space: str, tmp_path: Path
+    server: LocalServer, raw: Redis, space: str, tmp_path: Path
 ) -> None:
     async with (
         Cache(server.url, namespace=space, l1=LONG) as one,
@@ -251,7 +272,8 @@ async def test_what_is_imported_drops_the_copies(
         await filled(two, key)
         await one.export(tmp_path / "all.jsonl")
         assert (await one.import_(tmp_path / "all.jsonl")).stored == 1
-        await until(lambda: not held(two, key))
+        await all_heard(two, raw, space)
+        assert not held(two, key)
 
 
 async def test_a_lost_line_drops_everything(server: LocalServer, raw: Redis, space: str) -> None:
@@ -260,8 +282,10 @@ async def test_a_lost_line_drops_everything(server: LocalServer, raw: Redis, spa
         key = key_from("k", space)
         await cache.get_or_call(key, answer)
         await filled(cache, key)
+        ear = cache._rooms.here().store.store._ear  # type: ignore[attr-defined]
         await raw.client_kill_filter(_type="pubsub", skipme=True)
-        await until(lambda: not held(cache, key))
+        await until(lambda: not ear.true)
+        assert not held(cache, key)
         await filled(cache, key)
 
 

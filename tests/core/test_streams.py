@@ -182,6 +182,9 @@ async def test_a_deadline_ends_a_stream(w: World) -> None:
     got = await outcomes(leader.task, follower.task)
     assert [type(error).__name__ for error in got] == ["DeadlineExceeded"] * 2
     assert source.closed == 1
+    await w.turns()
+    assert await w.memory.get(key_from("k", "default", None)) is None
+    assert cache.statistics().stored == 0
 
 
 @virtual

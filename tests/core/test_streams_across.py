@@ -100,6 +100,13 @@ async def test_an_error_comes_after_the_same_items(w: World) -> None:
     assert got[1].class_name == "ValueError"
     assert leader.got == follower.got == [1, 2]
     assert source.calls == 1
+    await w.turns()
+    assert await w.memory.get(key_from("k", "default", None)) is None
+    assert w.caches[0].statistics().stored == 0
+    await asyncio.sleep(2.1)  # of the error's window
+    again = Source()
+    again.put(1, 2, 3, None)
+    assert await Consumer(w.caches[0].stream("k", again)).task == [1, 2, 3]
 
 
 @virtual

@@ -92,6 +92,25 @@ def test_a_bomb_does_not_go_off() -> None:
         unfolded(b"z" + zlib.compress(bytes(2**29), 9))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        [[[[b""], []]], [0, 2**23, 0, -(2**23)], []],  # so often none, and so often less
+        [[], [], [1, 2**23, 1, -(2**23)]],
+        [[[[b"", b""], [[b"text" * 999, [3996, -3996] * 500, [], []]]]], [0, 1000], [0, 1000]],
+    ],
+    ids=["chunks", "times", "texts"],
+)
+def test_less_than_none_makes_no_room_for_more(body: object) -> None:
+    with pytest.raises(Undecodable):
+        unfolded(b"z" + zlib.compress(b"f" + msgspec.msgpack.encode(body)))
+
+
+def test_what_is_too_deep_is_undecodable() -> None:
+    with pytest.raises(Undecodable):
+        unfolded(b"z" + zlib.compress(b"f" + b"\x94\x90\x90\x90" + b"\x91" * 100_000))
+
+
 @pytest.mark.parametrize("shape", ["chat", "responses", "anthropic"])
 async def test_a_token_stream_takes_little_more_room_than_its_answer(shape: str) -> None:
     """At most 1.3 times the completion's JSON, times included: issue C, line 8."""

@@ -19,6 +19,8 @@ from samecall.testing import StubProvider
 from samecall.testing.provider import CutAfter, HoldAfter
 
 UNREADABLE = {"name": "Ada", "age": "many"}
+TURNS = 1_000_000
+"""Of the loop, in which what is to come has come: a few seconds of them."""
 
 
 class User(BaseModel):
@@ -36,15 +38,20 @@ async def take(items: AsyncIterator[Any]) -> list[Any]:
 
 async def landed(cache: Cache) -> None:
     """Return once nothing is in the air."""
-    while cache.statistics().flights:
+    for _ in range(TURNS):
+        if not cache.statistics().flights:
+            return
         await asyncio.sleep(0)
+    raise AssertionError("something stays in the air")
 
 
 async def held(store: MemoryStore, key: Key) -> Found:
     """What is stored, once it is."""
-    while (found := await store.get(key)) is None:
+    for _ in range(TURNS):
+        if (found := await store.get(key)) is not None:
+            return found
         await asyncio.sleep(0)
-    return found
+    raise AssertionError("nothing is stored")
 
 
 # --- part of a stream -----------------------------------------------------------------------------

@@ -152,7 +152,7 @@ async def test_a_message_from_before_is_only_a_hint(fleet):
     claim = fleet.claim()
     resolving = asyncio.ensure_future(claim.resolve())
     await waiting(fleet, 1, resolving)
-    fleet.store.store._bells.ring(KEY, entry(b"x" * 16))
+    fleet.store.store._bells.ring(KEY, entry(new_token(KEY)))
     await waiting(fleet, 2, resolving)
     asked = fleet.store.calls["acquire"]
     await fleet.store.commit(KEY, OTHER, SEEN_NOTHING, entry(OTHER), 60.0)

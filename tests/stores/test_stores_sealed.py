@@ -15,6 +15,7 @@ from place_support import FleetCodec, Place, says, stored, taking, until
 from samecall import Cache, Key, Policy, RemoteCallError, Seal
 from samecall._entry import Entry, Kind, Payload, decode_entry, encode_entry, new_stamp
 from samecall._key import key_from
+from samecall._lease import Claim
 from samecall._ports import ErrorRecord, Failed, Lead, Wait
 from samecall._stamps import new_token
 from samecall._stream.frames import Frame, Frames
@@ -32,14 +33,14 @@ def key_of(place: Place, name: str = "k") -> Key:
     return key_from(name, place.namespace, SECRET)
 
 
-def forged(key: Key, kind: Kind = Kind.VALUE) -> bytes:
+def forged(key: Key, kind: Kind = Kind.VALUE, stamp: bytes | None = None) -> bytes:
     record = ErrorRecord("ValueError", "forged")
     payload = {
         Kind.VALUE: Payload("plain", msgspec.msgpack.encode("forged")),
         Kind.ERROR: Payload("error", msgspec.msgpack.encode(record)),
         Kind.REFUSED: Payload("plain", msgspec.msgpack.encode("forged")),
     }[kind]
-    return encode_entry(key, Entry(kind, payload, new_stamp(), 600.0, 600.0))
+    return encode_entry(key, Entry(kind, payload, stamp or new_stamp(), 600.0, 600.0))
 
 
 async def test_answers_are_shared_and_nobody_reads_them(place: Place) -> None:
@@ -96,18 +97,26 @@ async def test_a_hostile_writer_causes_misses_only(place: Place) -> None:
         await stored(reader)
 
 
-async def test_a_forged_notification_answers_nobody(place: Place) -> None:
+async def test_a_forged_notification_answers_nobody(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who waits is told by a leader that has no key: it calls for itself."""
+    rung, told = Claim._rung, list[Any]()
+
+    async def heard(claim: Claim, bell: Any, pause: float, leader: bytes) -> Any:
+        told.append(None)  # it is subscribed, and has looked again
+        told[-1] = await rung(claim, bell, pause, leader)
+        return told[-1]
+
+    monkeypatch.setattr(Claim, "_rung", heard)
     cache, provider = sealed(place), GatedProvider[Any]()
     store, key = place.store(cache), key_of(place)
     token = new_token(key)
     for commit, kind in ((True, Kind.VALUE), (False, Kind.ERROR), (False, Kind.REFUSED)):
         assert isinstance(await store.acquire(key, token, b"", 600.0), Lead)
         waiting = asyncio.ensure_future(cache.get_or_call("k", provider, codec=FleetCodec()))
-        async with asyncio.timeout(60):
-            while not any(room.flights.statistics().flights for room in cache._rooms):
-                await asyncio.sleep(0)
-        data = forged(key, kind)
+        await until(lambda: bool(told))
+        data = forged(key, kind, token)
         if commit:
             await store.commit(key, token, b"", data, 600.0)
         else:
@@ -115,6 +124,8 @@ async def test_a_forged_notification_answers_nobody(place: Place) -> None:
         await provider.until_waiting(1)
         provider.answer_one("called")
         assert await waiting == "called"
+        assert set(told) == {None}
+        told.clear()
         await cache.forget("k")
     assert cache.statistics().errors == 0
 

@@ -6,7 +6,7 @@ from typing import cast
 
 from samecall._board import Posted
 from samecall._disk.ledger import Ledger
-from samecall._disk.tables import space_of
+from samecall._disk.tables import blob, left, space_of
 from samecall._disk.worker import Disk
 
 __all__ = ["DiskBoard"]
@@ -58,9 +58,16 @@ def _posted(ledger: Ledger, namespace: str | None) -> list[Posted]:
         (now, space, space),
     ).fetchall()
     return [
-        Posted(bytes(at).decode("utf-8", "surrogatepass"), worker, bytes(data), now - since)
-        for at, worker, data, since in cast("list[tuple[bytes, str, bytes, float]]", rows)
+        Posted(_namespace(blob(at)), str(worker), blob(data), max(0.0, -left(since, now)))
+        for at, worker, data, since in cast("list[tuple[object, object, object, object]]", rows)
     ]
+
+
+def _namespace(space: bytes) -> str:
+    try:
+        return space.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return space.decode("utf-8", "replace")
 
 
 def _withdraw(ledger: Ledger, namespace: str) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from samecall._disk.reels import Reels
-from samecall._disk.tables import ERROR, VALUE, Names, names_of, space_of
+from samecall._disk.tables import ERROR, NO_EPOCH, VALUE, Names, blob, left, names_of, space_of
 from samecall._entry import Key
 from samecall._ports import (
     EPOCH_NONE,
@@ -30,6 +30,7 @@ from samecall._stamps import stamp_of
 __all__ = ["Ledger"]
 
 _WALKED, _WALKED_BYTES = 64, 2**20
+_GUARDS = 3_600.0  # seconds, as long as a tombstone that a cache leaves
 
 
 class Ledger(Reels):
@@ -69,7 +70,12 @@ class Ledger(Reels):
             self.unwind(key, token)
         self.take(names, token, now + lease)
         stamp = stamp_of(found.data) if found is not None else SEEN_NOTHING
-        return Lead(stamp, self.epoch(names, now))
+        epoch = self.epoch(names, now)
+        if epoch != NO_EPOCH:
+            return Lead(stamp, epoch)
+        self.dig_up(names)  # it goes on guarding: nothing that was begun before comes back
+        self.bury(names, now + _GUARDS)
+        return Lead(stamp, self.epoch(names, now), ("tombstone",))
 
     def renew(self, key: Key, token: bytes, lease: float) -> bool:
         """See `_ports.LeaseStore`."""
@@ -163,8 +169,8 @@ class Ledger(Reels):
             (space_of(namespace), digest, VALUE, now, _WALKED),
         )
         for at, data, ends in rows:
-            few.append((Key(at, namespace), Found(data, ends - now)))
-            size += len(data)
+            few.append((Key(at, namespace), Found(blob(data), left(ends, now))))
+            size += len(blob(data))
             if size > _WALKED_BYTES:
                 break
         return few

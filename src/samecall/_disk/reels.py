@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from samecall._disk.tables import Names, Tables, names_of
+from samecall._disk.tables import Names, Tables, blob, names_of
 from samecall._entry import Key
 from samecall._ports import EPOCH_NONE
 from samecall._recordings import Recorded
@@ -91,7 +91,7 @@ class Reels(Tables):
             "SELECT data FROM frames WHERE reel = ? AND number > ? ORDER BY number",
             (reel[0], after),
         )
-        return [bytes(data) for (data,) in cast("list[tuple[bytes]]", rows.fetchall())]
+        return [blob(data) for (data,) in rows.fetchall()]
 
     def read_by(self, track: Key, reader: bytes) -> None:
         """Note, or note again, that somebody follows."""

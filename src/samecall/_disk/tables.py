@@ -1,4 +1,8 @@
-"""Entries, leases, tombstones and rings of one file, row by row."""
+"""Entries, leases, tombstones and rings of one file, row by row.
+
+A column of SQLite has no type, and others may have written to the file: what is none of ours is
+read as bytes that nobody takes for an answer, so that they are counted and replaced.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,13 @@ from samecall._entry import Key
 from samecall._news import RIDES
 from samecall._ports import EPOCH_NONE, Found, Offer
 
-__all__ = ["ERROR", "VALUE", "Names", "Tables", "names_of", "space_of"]
+__all__ = ["ERROR", "NO_EPOCH", "VALUE", "Names", "Tables", "blob", "left", "names_of", "space_of"]
 
 VALUE, ERROR = 0, 1
 """What a row of `entries` holds."""
+NO_EPOCH = b"?"
+"""What is told of a tombstone that is none of ours: a `forget` that nobody has been told of."""
+_EPOCH = 16
 _GRAIN = 60.0  # seconds by which a use may be newer than the one that is written down
 _TOUCHES = 4_096
 _PRUNE_EVERY, _RINGS_KEPT = 256, 2_048
@@ -29,6 +36,16 @@ def names_of(key: Key) -> Names:
 def space_of(namespace: str) -> bytes:
     """A namespace as the tables have it."""
     return namespace.encode("utf-8", "surrogatepass")
+
+
+def blob(value: object) -> bytes:
+    """The bytes in a column."""
+    return value if isinstance(value, bytes) else b""
+
+
+def left(ends: object, now: float) -> float:
+    """The seconds until a moment in a column."""
+    return ends - now if isinstance(ends, float) else 0.0
 
 
 class Tables:
@@ -57,10 +74,10 @@ class Tables:
         ).fetchone()
         if row is None:
             return None
-        at, ends, used, data = cast("tuple[int, float, float, bytes]", row)
-        if now - used > _GRAIN and len(self.touched) < _TOUCHES:
+        at, ends, used, data = cast("tuple[int, object, object, object]", row)
+        if left(used, now) < -_GRAIN and len(self.touched) < _TOUCHES:
             self.touched[at] = now
-        return Found(bytes(data), ends - now)
+        return Found(blob(data), left(ends, now))
 
     def held(self, names: Names, now: float) -> tuple[bytes, float] | None:
         """The living lease of a key: its token, and when it ends."""
@@ -68,7 +85,9 @@ class Tables:
             "SELECT token, ends FROM leases WHERE space = ? AND digest = ? AND ends > ?",
             (*names, now),
         ).fetchone()
-        return cast("tuple[bytes, float] | None", row)
+        if row is None or not isinstance(row[1], float):  # one without an end counts as free
+            return None
+        return blob(row[0]), row[1]
 
     def epoch(self, names: Names, now: float) -> bytes:
         """What the last `forget` of a key left, while it stands."""
@@ -76,7 +95,10 @@ class Tables:
             "SELECT epoch FROM tombstones WHERE space = ? AND digest = ? AND ends > ?",
             (*names, now),
         ).fetchone()
-        return EPOCH_NONE if row is None else bytes(row[0])
+        if row is None:
+            return EPOCH_NONE
+        epoch = blob(row[0])
+        return epoch if len(epoch) == _EPOCH else NO_EPOCH
 
     def take(self, names: Names, token: bytes, ends: float) -> None:
         """Give the lease of a key to `token`."""
@@ -89,8 +111,12 @@ class Tables:
         self.connection.execute(
             "INSERT INTO tombstones VALUES (?, ?, ?, ?) ON CONFLICT (space, digest)"
             " DO UPDATE SET epoch = excluded.epoch, ends = max(ends, excluded.ends)",
-            (*names, os.urandom(16), ends),
+            (*names, os.urandom(_EPOCH), ends),
         )
+
+    def dig_up(self, names: Names) -> None:
+        """Delete what stands at a tombstone and is none."""
+        self.connection.execute("DELETE FROM tombstones WHERE space = ? AND digest = ?", names)
 
     def generation(self, names: Names, until: float) -> bytes | None:
         """The generation of a tag, if it is there and lasts `until` then."""
@@ -98,13 +124,14 @@ class Tables:
             "SELECT value FROM generations WHERE space = ? AND tag = ? AND ends >= ?",
             (*names, until),
         ).fetchone()
-        return None if row is None else bytes(row[0])
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
 
     def prolong(self, names: Names, offer: Offer, now: float, ends: float) -> None:
         """See to it that a tag has a generation until `ends`."""
         self.connection.execute(
             "INSERT INTO generations VALUES (?, ?, ?, ?) ON CONFLICT (space, tag) DO UPDATE SET"
-            " value = CASE WHEN ends > ? AND value != ? THEN value ELSE excluded.value END,"
+            " value = CASE WHEN ends > ? AND value != ? AND typeof(value) = 'blob'"
+            " THEN value ELSE excluded.value END,"
             " ends = max(ends, excluded.ends)",
             (*names, offer.fresh, ends, now, offer.instead),
         )

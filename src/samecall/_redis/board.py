@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from samecall._board import Posted
@@ -39,7 +39,7 @@ class RedisBoard:
         noted = self._writes.ask(scripts.POST, (names.REPORTS,), (name, _NOTED))
         replies = await asyncio.gather(left, noted)
         for reply in replies:
-            if reply not in {b"OK", 1, 2}:
+            if reply not in (b"OK", 1, 2):  # no set: a reply may be anything
                 raise nonsense(reply)
         return bool(replies[1] == 2)
 
@@ -50,11 +50,14 @@ class RedisBoard:
             # MGET, not GET: what is of another type is absent
             *(self._reads.ask(None, (), (b"MGET", note.name)) for note in wanted)
         )
-        return [
-            Posted(note.namespace, note.worker, told[0], note.age)
-            for note, told in zip(wanted, replies, strict=True)
-            if isinstance(told, list) and isinstance(told[0], bytes)
-        ]
+        found: list[Posted] = []
+        for note, reply in zip(wanted, replies, strict=True):
+            match reply:
+                case [bytes(data)]:
+                    found.append(Posted(note.namespace, note.worker, data, note.age))
+                case _:
+                    pass
+        return found
 
     async def withdraw(self, namespace: str) -> None:
         """See `_board.Board`."""
@@ -64,16 +67,27 @@ class RedisBoard:
             await self._writes.unlink(names_left)
 
     async def _noted(self, namespace: str | None) -> list[_Note]:
-        match await self._reads.ask(scripts.POSTED, (names.REPORTS,), ()):
-            case [int(now), *notes]:
-                told = cast("list[bytes]", notes)
-            case reply:
-                raise nonsense(reply)
-        found = [
-            _Note(name, *_whose(name), max(0.0, (now - float(when)) / 1000))
-            for name, when in zip(told[::2], told[1::2], strict=True)
-        ]
+        reply = await self._reads.ask(scripts.POSTED, (names.REPORTS,), ())
+        try:
+            found = _notes(reply)
+        except (TypeError, ValueError):
+            raise nonsense(reply) from None
         return [note for note in found if namespace in {None, note.namespace}]
+
+
+def _notes(reply: Any) -> list[_Note]:
+    match reply:
+        case [int(now), *rest]:
+            told: list[Any] = rest
+        case _:
+            raise ValueError
+    words = [each for each in told if isinstance(each, bytes)]
+    if len(words) != len(told):
+        raise ValueError
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return [
+        _Note(name, *_whose(name), max(0.0, (now - float(when)) / 1000)) for name, when in pairs
+    ]
 
 
 def _whose(name: bytes) -> tuple[str, str]:

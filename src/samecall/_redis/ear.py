@@ -152,16 +152,19 @@ class Ear:
         namespace = self._namespaces.get(space)
         if namespace is None:
             return
-        if kind == b"g":
-            tag = unquote(rest.decode(), errors="surrogatepass")
-            for heard in self._heard:
-                heard.renewed(namespace, tag)
-            return
-        with suppress(ValueError):
-            digest, _, stamp = rest[1:].partition(b"}")
-            key, there = Key(_unhex(digest), namespace), _unhex(stamp)
-            for heard in self._heard:
-                heard.changed(key, there)
+        with suppress(ValueError):  # a name of somebody else's
+            match kind:
+                case b"g":
+                    tag = unquote(rest.decode(), errors="surrogatepass")
+                    for heard in self._heard:
+                        heard.renewed(namespace, tag)
+                case b"x":
+                    digest, _, stamp = rest[1:].partition(b"}")
+                    key, there = Key(_unhex(digest), namespace), _unhex(stamp)
+                    for heard in self._heard:
+                        heard.changed(key, there)
+                case _:
+                    pass
 
     def _trust(self) -> None:
         self._true = True

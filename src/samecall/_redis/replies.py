@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import cast
 
 from samecall._errors import StoreError
-from samecall._ports import Acquired, Failed, Hit, Lead, Wait
+from samecall._ports import Acquired, Failed, Found, Hit, Lead, Wait
 from samecall._redis.nonsense import nonsense
 from samecall._replies import Replaced
 
-__all__ = ["acquired", "flag", "generation", "seconds"]
+__all__ = ["acquired", "flag", "generation", "looked", "seconds"]
 
 _CALLED = {b"v": "value", b"e": "error", b"l": "lease", b"t": "tombstone"}
 
@@ -34,6 +34,17 @@ def generation(reply: object) -> bytes:
             return reply
         case [bytes(made)]:
             return Replaced(made)
+        case _:
+            raise nonsense(reply)
+
+
+def looked(reply: object) -> Found | None:
+    """What LOOK says of one key."""
+    match reply:
+        case [b"N"]:
+            return None
+        case [b"H", int(left), bytes(data)]:
+            return Found(data, seconds(left))
         case _:
             raise nonsense(reply)
 

@@ -24,7 +24,7 @@ from samecall._redis.moving import acquire_by_key
 from samecall._redis.nonsense import nonsense
 from samecall._redis.places import Lines, lines_of
 from samecall._redis.recordings import Recordings
-from samecall._redis.replies import acquired, flag, generation, seconds
+from samecall._redis.replies import acquired, flag, generation, looked
 from samecall._redis.walk import scan, walk
 
 __all__ = ["RedisStore", "open_redis"]
@@ -175,13 +175,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         return await self._look(names.value(key))
 
     async def _look(self, name: str) -> Found | None:
-        match await self._reads.ask(scripts.LOOK, (name,), ()):
-            case [b"N"]:
-                return None
-            case [b"H", int(left), bytes(data)]:
-                return Found(data, seconds(left))
-            case other:
-                raise nonsense(other)
+        return looked(await self._reads.ask(scripts.LOOK, (name,), ()))
 
     async def set(self, key: Key, data: bytes, ttl: float) -> None:
         """See `_ports.Store`."""

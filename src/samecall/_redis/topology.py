@@ -103,7 +103,8 @@ def read_slots(reply: Any, asked: str) -> Slots:
             case [int(first), int(last), [host, int(port), *_], *_] if (
                 0 <= first <= last < SLOTS and (host is None or isinstance(host, bytes))
             ):
-                name = host.decode() if host and host != b"?" else asked
+                # what is no text is no name that could be reached
+                name = host.decode(errors="replace") if host and host != b"?" else asked
                 found.append((first, last, (name, port)))
             case _:
                 raise StoreUnreachable(f"{asked} gave an unexpected list of slots: {each!r:.80}")

@@ -12,6 +12,7 @@ from samecall._redis import names, scripts
 from samecall._redis.batch import Lane
 from samecall._redis.cluster import ClusterLane
 from samecall._redis.nonsense import nonsense
+from samecall._redis.replies import looked
 
 __all__ = ["keys", "scan", "walk"]
 
@@ -27,7 +28,7 @@ async def scan(lane: Lane, pattern: str) -> AsyncIterator[list[bytes]]:
     cursor = b"0"
     while True:
         match await lane.ask(None, (), (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _SCAN)):
-            case [bytes(cursor), [*found]]:
+            case [bytes(cursor), [*found]] if all(isinstance(name, bytes) for name in found):
                 pass
             case other:
                 raise nonsense(other)
@@ -59,11 +60,8 @@ async def walk(lanes: Lane | ClusterLane, namespace: str) -> AsyncIterator[tuple
 async def _look(lanes: Lane | ClusterLane, keys: Sequence[Key]) -> list[tuple[Key, Found]]:
     asked = [lanes.ask(scripts.LOOK, (names.value(key),), ()) for key in keys]
     replies: list[Any] = await asyncio.gather(*asked)
-    return [
-        (key, Found(reply[2], reply[1] / 1000))
-        for key, reply in zip(keys, replies, strict=True)
-        if reply[0] == b"H" and reply[1] > 0
-    ]
+    found = zip(keys, map(looked, replies), strict=True)
+    return [(key, there) for key, there in found if there is not None and there.left > 0]
 
 
 def _key(name: bytes, namespace: str) -> Key | None:

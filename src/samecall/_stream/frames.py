@@ -93,7 +93,7 @@ class Frames:
         try:
             frame = _decoder.decode(body)
             _ = frame.ending
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Undecodable(f"the frame is of another schema: {type(error).__name__}") from None
         if self._seals is not None and time.time() - frame.made > self._oldest:
             raise Undecodable("the frame is of a stream that has long ended")

@@ -18,6 +18,7 @@ from itertools import accumulate, chain, groupby, repeat
 
 import msgspec
 
+from samecall._codec import UNREADABLE
 from samecall._errors import Undecodable
 
 __all__ = ["Chunks", "folded", "unfolded"]
@@ -82,7 +83,7 @@ def unfolded(data: bytes) -> Chunks:
     """The chunks and times that were folded; raises `Undecodable`."""
     try:
         return _opened(_unsqueezed(data))
-    except (msgspec.MsgspecError, LookupError, ValueError, zlib.error, lzma.LZMAError) as error:
+    except (*UNREADABLE, LookupError, zlib.error, lzma.LZMAError) as error:
         raise Undecodable(f"no stream: {type(error).__name__}") from None
 
 
@@ -152,6 +153,8 @@ def _rows(shape: _Shape) -> Iterator[bytes]:
 
 def _literals(column: _Column) -> Iterator[bytes]:
     if column.lengths:
+        if min(column.lengths) < 0:  # the same text, again and again
+            raise ValueError("a text of less than no length")
         ends = list(accumulate(column.lengths))
         text = column.text
         return (
@@ -184,7 +187,9 @@ def _runs(values: Iterable[int]) -> list[int]:
 
 
 def _unrun(pairs: list[int]) -> Iterator[int]:
-    if sum(pairs[1::2]) > _MANY:
+    counts = pairs[1::2]
+    # one that is less than none would make room for another that has no end
+    if sum(counts) > _MANY or min(counts, default=0) < 0:
         raise ValueError("too long")
     return chain.from_iterable(map(repeat, pairs[::2], pairs[1::2]))
 
