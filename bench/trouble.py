@@ -4,8 +4,10 @@
     python bench/trouble.py [waves] cluster [name of a fault ...]
 
 Two processes' caches ask the same keys at the same moment, through a proxy, before, during and
-after each fault. "added" is what a call took beyond the provider's own time; "back" is the time
-from the fault's end until an answer that one cache stored reaches the other through Redis.
+after each fault. "added" is what a call took beyond the provider's own time; "more" is what it took
+beyond the healthy call that had its place in a wave before the fault, which is what is promised:
+`op_timeout`, 200 ms. "back" is the time from the fault's end until an answer that one cache stored
+reaches the other through Redis.
 
 On a cluster one primary is in trouble, and the way to it leads through the proxy. The same keys are
 asked there, and as many on the other two ("elsewhere"), which promise one call for each of them.
@@ -196,13 +198,18 @@ CLUSTER_FAULTS: dict[str, Fault] = {
 
 @dataclass(slots=True)
 class Trouble:
-    """What one fault came to; times in seconds, `added` in ascending order."""
+    """What one fault came to; times in seconds, in ascending order.
+
+    baseline, added: beyond the provider's time, before and during the fault. more: of one call and
+    the one that had its place before.
+    """
 
     name: str
     asked: int = 0
     wrong: list[str] = field(default_factory=list)
     baseline: list[float] = field(default_factory=list)
     added: list[float] = field(default_factory=list)
+    more: list[float] = field(default_factory=list)
     keys: int = 0
     provider_calls: int = 0
     most_per_key: int = 0
@@ -237,7 +244,9 @@ class _Pair:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def ask(self, key: str, cache: Cache, times: list[float]) -> None:
+    async def ask(self, key: str, cache: Cache) -> float:
+        """Seconds beyond the provider's time."""
+
         async def call() -> str:
             self.calls[key] += 1
             await self.gate.wait()
@@ -250,14 +259,15 @@ class _Pair:
             got = await cache.get_or_call(key, call)
         except Exception as error:  # noqa: BLE001 - told, and fails the run
             got = f"{type(error).__name__}: {error}"
-        times.append(time.perf_counter() - began - LATENCY)
+        took = time.perf_counter() - began - LATENCY
         if got != f"answer to {key}":
             self.found.wrong.append(f"{key!r} was answered {got!r}")
+        return took
 
-    async def wave(self, keys: list[str], times: list[float]) -> None:
-        await asyncio.gather(
-            *(self.ask(key, cache, times) for key in keys for cache in self.caches)
-        )
+    async def wave(self, keys: list[str]) -> list[float]:
+        """Of all at once, in the order of the keys."""
+        asked = (self.ask(key, cache) for key in keys for cache in self.caches)
+        return await asyncio.gather(*asked)
 
 
 def _keys(count: int) -> list[str]:
@@ -325,9 +335,10 @@ async def _troubled(
     found: Trouble, fault: Fault, ground: Ground, waves: int, keys: int, op_timeout: float
 ) -> Trouble:
     place, pair = ground.place, _Pair(ground.source, found, op_timeout)
-    for _ in range(waves + 1):
-        await pair.wave(ground.keys(keys) + ground.elsewhere(keys), found.baseline)
-    found.baseline = sorted(found.baseline[2 * keys :])  # the first wave connects
+    await pair.wave(ground.keys(keys) + ground.elsewhere(keys))  # which connects
+    for _ in range(waves):
+        times = await pair.wave(ground.keys(keys) + ground.elsewhere(keys))
+        found.baseline += times[: 2 * keys]
     pair.calls.clear()
     inside, outside = ground.keys(keys), ground.elsewhere(keys)
     await _in_the_air(pair, inside + outside, lambda: fault.begin(place))
@@ -338,14 +349,15 @@ async def _troubled(
                 if fault.spoil is not None:
                     for key in asked:
                         await fault.spoil(place, _names(key))
-                await asyncio.gather(
-                    pair.wave(asked, found.added), pair.wave(apart, found.elsewhere)
-                )
+                there, beside = await asyncio.gather(pair.wave(asked), pair.wave(apart))
+                found.added += there
+                found.elsewhere += beside
                 inside, outside = inside + asked, outside + apart
     finally:
         await fault.end(place)
-    found.added.sort()
-    found.elsewhere.sort()
+    found.more = [took - before for took, before in zip(found.added, found.baseline, strict=True)]
+    for times in (found.baseline, found.added, found.more, found.elsewhere):
+        times.sort()
     calls = [pair.calls[key] for key in inside]
     found.keys, found.provider_calls, found.most_per_key = len(calls), sum(calls), max(calls)
     found.most_elsewhere = max((pair.calls[key] for key in outside), default=0)
@@ -365,8 +377,7 @@ def _names(key: str) -> dict[str, str]:
 async def _in_the_air(pair: _Pair, keys: list[str], begin: Callable[[], Awaitable[Any]]) -> None:
     """The fault begins while one cache leads and the other waits; all get their answers."""
     pair.gate.clear()
-    times: list[float] = []
-    asking = asyncio.ensure_future(pair.wave(keys, times))
+    asking = asyncio.ensure_future(pair.wave(keys))
     while sum(cache.statistics().callers_waiting for cache in pair.caches) < 2 * len(keys) or len(
         pair.calls
     ) < len(keys):
@@ -404,15 +415,14 @@ async def _used_again(pair: _Pair, ground: Ground) -> float:
     one, two = pair.caches
     while time.monotonic() < began + 60:
         (key,) = ground.keys(1)
-        ignored: list[float] = []
         stored = one.statistics().stored
-        await pair.ask(key, one, ignored)
+        await pair.ask(key, one)
         for _ in range(50):
             if one.statistics().stored > stored:
                 break
             await asyncio.sleep(0.001)
         before = pair.calls[key]
-        await pair.ask(key, two, ignored)
+        await pair.ask(key, two)
         if pair.calls[key] == before == 1:
             return time.monotonic() - began
     raise TimeoutError("Redis was not used again")
@@ -423,18 +433,19 @@ def main() -> None:
     waves = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     wanted = sys.argv[2:]
     print(
-        "| fault | calls | wrong | healthy p50 | p99 | added p50 | p99 | most | keys | paid ",
+        "| fault | calls | wrong | healthy p50 | p99 | added p50 | p99 | more p50 | p99 | most "
+        "| keys | paid ",
         end="",
     )
     if wanted[:1] == ["cluster"]:
         print("| faults counted | breaker opened | back after | elsewhere p50 | p99 | paid twice |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
         with LocalCluster(node_timeout=15) as cluster:
             run = partial(trouble_on_a_cluster, cluster=cluster, waves=waves)
             failed = [_row(run, name, CLUSTER_FAULTS) for name in wanted[1:] or CLUSTER_FAULTS]
     else:
         print("| faults counted | breaker opened | back after |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
         with LocalServer() as server:
             run = partial(trouble, server=server, waves=waves)
             failed = [_row(run, name, FAULTS) for name in wanted or FAULTS]
@@ -446,8 +457,9 @@ def _row(
 ) -> bool:
     """One line of the table; whether something was wrong."""
     got, fault = asyncio.run(run(name)), faults[name]
-    times = [percentile(part, at) for part in (got.baseline, got.added) for at in (0.5, 0.99)]
-    cells = [f"{1000 * each:.0f} ms" for each in (*times, got.added[-1])]
+    parts = got.baseline, got.added, got.more
+    times = [percentile(part, at) for part in parts for at in (0.5, 0.99)]
+    cells = [f"{1000 * each:.0f} ms" for each in (*times, got.more[-1])]
     line = (
         f"| {name} | {got.asked} | {len(got.wrong)} | {' | '.join(cells)} | {got.keys} "
         f"| {got.provider_calls} | {got.faults.total()} | {got.opened} | {got.back:.2f} s |"

@@ -17,7 +17,7 @@ from samecall._ports import Acquired, Bell, Event, Found, LeaseStore, Offer
 from samecall._prompt import Prompt, Reply, Told
 from samecall._prompting import Prompting, Question
 from samecall._replies import Replaced
-from samecall._waiting import patience, swallow
+from samecall._waiting import SHARE, patience, swallow
 
 __all__ = ["FailOpenStore"]
 
@@ -31,9 +31,9 @@ class FailOpenStore(Prompting):
     """Asks `store` while it answers. Belongs to one event loop.
 
     The methods that a call's way leads through never raise for the store's sake, not even what a
-    store must not raise; they say None, which means: no store, go on without. A login refused or a
-    file of another kind at the very first ACQUIRE is the one exception: that is a mistake in the
-    configuration, told at once.
+    store must not raise; they say None: no store, go on without. Of `timeout` the store has its
+    `SHARE`, so that its caller is on its way within it. A login refused or a file of another kind
+    at the very first ACQUIRE is told at once: that is a mistake in the configuration.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class FailOpenStore(Prompting):
             asked: asyncio.Future[Acquired] = asyncio.get_running_loop().create_future()
             told = partial(self._hears, key, token)
             self._send(self.prompt, asked, key, token, seen, lease, told)
-            return await self._one("acquire", asked, timeout, hurried=hurried)
+            return await self._one("acquire", asked, timeout * SHARE, hurried=hurried)
         task = self._start(self.store.acquire(key, token, seen, lease))
         self._debts.watch(key, token, task)
-        return await self._finish("acquire", task, timeout, hurried=hurried)
+        return await self._finish("acquire", task, timeout * SHARE, hurried=hurried)
 
     def acquiring(self, question: Question, seen: bytes, lease: float, timeout: float) -> bool:
         """As `acquire`, without a task: `question` is told, also what `acquire` would raise.
@@ -89,6 +89,7 @@ class FailOpenStore(Prompting):
         prompt, token = self.prompt, question.token
         if prompt is None or self.state is Breaker.OPEN:
             return False
+        timeout *= SHARE
         question.sent(self, self._hears, timeout)
         self._debts.sent(token)
         self._send(prompt, question, question.key, token, seen, lease, question)
@@ -212,12 +213,12 @@ class FailOpenStore(Prompting):
     ) -> tuple[bytes, ...] | None:
         """The generations of tags, `asked` for already if so; None: nobody knows."""
         if asked is not None:
-            told = await self._all("generations", asked, timeout)
+            told = await self._all("generations", asked, timeout * SHARE)
         else:
             # a store that knows of no offers serves all caches but those that seal
             more = (offers,) if offers else ()
             read = partial(self.store.generations, namespace, tags, ttl, *more)
-            told = await self.ask("generations", read, timeout)
+            told = await self.ask("generations", read, timeout * SHARE)
         if any(isinstance(one, Replaced) for one in told or ()):
             self.noted("generations", "what stood there was none, and is replaced")
         return None if told is None else tuple(map(bytes, told))
@@ -250,19 +251,18 @@ class FailOpenStore(Prompting):
     async def _heard(
         self, task: asyncio.Task[None], bell: asyncio.Future[Bell], timeout: float
     ) -> BoundBell | DeafBell:
-        now = asyncio.get_running_loop().time
+        now, due = asyncio.get_running_loop().time, timeout * SHARE
         began = now()
-        await patience(bell, timeout * (1 - LOOK))
+        await patience(bell, due * (1 - LOOK))
         if bell.done() and not bell.cancelled():
-            error = bell.exception()
-            if error is None:
+            if (error := bell.exception()) is None:
                 fault = partial(self._fault, "wait", opens=False)
                 return BoundBell(bell.result(), fault, timeout, self._hearing)
             self._fault("listen", f"{type(error).__name__}: {error}", opens=False)
         else:
             task.cancel()
-            self._fault("listen", f"no answer in {timeout * (1 - LOOK):g} s", opens=False)
-        return DeafBell(max(LOOK, 1 - (now() - began) / timeout))
+            self._fault("listen", f"no answer in {due * (1 - LOOK):g} s", opens=False)
+        return DeafBell(max(LOOK, 1 - (now() - began) / due))
 
     # --- asked for by name: trouble is told ------------------------------------------------------
 

@@ -105,7 +105,8 @@ class Policy:
     wait: how long a follower waits for somebody else's call (default None: as long as it runs);
         then it gets a stale answer, if one is kept.
     on_timeout: what it gets where none is: "raise" `WaitTimeout` (default) or "call" for itself.
-    op_timeout: bound on the store's share of one call (default 0.2 s).
+    op_timeout: bound on what a call loses by a store that does not answer (default 0.2 s). It has
+        nine tenths of that to answer in.
     deadline: bound on one flight; then its callers get a TimeoutError and the key is free (600 s).
         Who has waited so long for another process's calls makes one of its own.
     on_abandon: when the last caller of a flight has gone, "finish" it for the cache (default)

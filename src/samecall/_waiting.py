@@ -8,15 +8,31 @@ from typing import Any, TypeVar
 
 from samecall._ports import Wait
 
-__all__ = ["Renewals", "consume", "patience", "swallow"]
+__all__ = ["MOST", "SHARE", "TURNS", "Renewals", "consume", "patience", "punctual", "swallow"]
 
 T = TypeVar("T")
+SHARE = 0.9
+"""Of the time that a call may lose by its store: for the store. The rest is for what follows it,
+the last timer's grain, turns of the loop, and a crowd that begins its own calls at one moment."""
+MOST = 5
+"""Times its patience that anybody waits, however late this process is."""
+TURNS = 8
 _SLICES = 8
-_MOST = 5
 _PUNCTUAL = 0.002  # seconds; timers have a grain of their own
 _WEIGHT = 4  # a timer that is late by a quarter of its time counts for nothing
-_TURNS = 8
+_GRAIN = 1e-9  # seconds; less is none
 _DRIFT = 0.02  # two clocks do not run apart faster, not even while one is being set
+
+
+def punctual(took: float, late: float, step: float) -> float:
+    """How much of `took` seconds counts, at the end of which a timer was `late`.
+
+    It counts whole as long as that is a timer's own grain: else many short timers would be longer
+    than one. Who wakes later than that himself, because his loop is busy or the machine is, cannot
+    tell that another is slow, and the less, the more of a `step` it was.
+    """
+    over = max(0.0, late - _PUNCTUAL)
+    return max(0.0, took - over) * max(0.0, 1 - _WEIGHT * over / step)
 
 
 async def patience(task: asyncio.Future[T], seconds: float) -> bool:
@@ -24,21 +40,20 @@ async def patience(task: asyncio.Future[T], seconds: float) -> bool:
 
     One long timer would blame the store for a loop that was busy: the timer and the reply are due
     in the same turn, and the reply still has callbacks to go through. So there are several short
-    timers, and one that comes late counts for less: who wakes late himself, because his loop is
-    busy or the machine is, cannot tell that another is slow. `_MOST` times as many are the end.
-    In the end a few turns of the loop go by in which a reply that is there already gets through.
+    timers, and one that comes late counts for less; see `punctual`. `MOST` times as many are the
+    end. In the end a few turns of the loop go by in which a reply that is there already gets
+    through.
     """
     loop = asyncio.get_running_loop()
     step = seconds / _SLICES
-    left = float(_SLICES)
-    for _ in range(_SLICES * _MOST):
-        if task.done() or left <= 0:
-            break
-        began = loop.time()
-        await asyncio.wait({task}, timeout=step)
-        late = max(0.0, loop.time() - began - step - _PUNCTUAL)
-        left -= max(0.0, 1 - _WEIGHT * late / step)
-    for _ in range(_TURNS):
+    left, most = seconds, seconds * MOST
+    while left > _GRAIN and most > _GRAIN and not task.done():
+        began, wait = loop.time(), min(step, left)
+        await asyncio.wait({task}, timeout=wait)
+        took = loop.time() - began
+        left -= punctual(took, took - wait, step)
+        most -= min(took, step)  # however long it was, it was one stall
+    for _ in range(TURNS):
         if task.done():
             return True
         await asyncio.sleep(0)

@@ -41,6 +41,16 @@ async def test_without_faults_everything_goes_through(proxy: FaultProxy) -> None
     await client.aclose()
 
 
+async def test_a_small_reply_does_not_wait_for_another(proxy: FaultProxy) -> None:
+    """Both ways: or the proxy alone would add 40 ms where two replies follow each other."""
+    line = await connect(proxy)
+    await line.ask()
+    (wire,) = proxy._wires
+    for _, writer in (wire._client, wire._server or wire._client):
+        here = writer.get_extra_info("socket")
+        assert here.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_commands_and_round_trips_are_counted(proxy: FaultProxy) -> None:
     """A pipeline is many commands and one round trip."""
     line = await connect(proxy)

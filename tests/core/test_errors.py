@@ -233,11 +233,13 @@ async def test_a_deadline_frees_the_key(w: World) -> None:
         return "yes"
 
     here = spawn(3, lambda: one.get_or_call("k", hung))
-    await w.turns()
-    there = asyncio.ensure_future(two.get_or_call("k", well))
-    assert [type(error) for error in await outcomes(*here)] == [DeadlineExceeded] * 3
-    assert await there == "yes"
-    let_go.set()
+    try:
+        await w.turns()
+        there = asyncio.ensure_future(two.get_or_call("k", well))
+        assert [type(error) for error in await outcomes(*here)] == [DeadlineExceeded] * 3
+        assert await there == "yes"
+    finally:
+        let_go.set()
 
 
 class Picky(PlainCodec):

@@ -19,8 +19,8 @@ from samecall.testing import StubProvider
 from samecall.testing.provider import CutAfter, HoldAfter
 
 UNREADABLE = {"name": "Ada", "age": "many"}
-TURNS = 1_000_000
-"""Of the loop, in which what is to come has come: a few seconds of them."""
+TURNS = 200_000
+"""Of the loop, in which what is to come has come: a second or two of them."""
 
 
 class User(BaseModel):

@@ -15,6 +15,7 @@
 #define JUNK    (FLIGHTS + 1)  /* stamp of bytes at the key that are no entry of it */
 #define ANY     255            /* _ports.SEEN_ANY */
 #define UNTOLD  255            /* _ports.EPOCH_UNTOLD */
+#define SPOILT  100            /* what is no epoch of ours; + t: the one that LEAD put in its place */
 #define ERROR   8              /* message t + ERROR: the error of flight t rides */
 #define BIT(t)  (1 << (t))
 #define IN(t, set) (((set) >> (t)) & 1)
@@ -40,6 +41,7 @@ byte old;                      /* begun before a forget */
 byte kept, kept_at[FLIGHTS + 1];  /* ever stored; ever stored when the call of t began */
 byte alone, settled, ended, crashed, excused;
 byte calls, in_air, forgets, crashes, finished;
+byte spoils;
 bit junked, persisted;
 
 /* Names of the invariants: always 0, so that a broken one is named in pan's message. */
@@ -92,8 +94,9 @@ inline acquire(t, seen) {                                  /* acquire.lua */
       :: else ->
         reply = LEAD; base = value; eternal = 0;
 #ifndef M_NO_LEASE
-        lease = t
+        lease = t;
 #endif
+        tomb = (tomb == SPOILT -> SPOILT + t : tomb)
       fi
     fi
   fi
@@ -113,6 +116,8 @@ inline acquire(t, seen) {                                  /* acquire.lua */
 #endif
 #ifdef M_COMMIT_OVER_TOMB
 #define FORGOTTEN(t) 0
+#elif defined(M_SPOILT_IGNORED)
+#define FORGOTTEN(t) (tomb && tomb != SPOILT && tomb != epoch_of[t])
 #elif defined(M_EPOCH_IGNORED)
 #define FORGOTTEN(t) (tomb && !UNDER(t))
 #else
@@ -448,6 +453,7 @@ end:
   :: atomic { forgets < FORGETS -> forgets++; forget() }   /* Cache.forget, another process */
   :: atomic { tomb && TOMB_MAY_END -> tomb = 0 }
   :: atomic { FOREIGN && !junked -> junked = 1; value = JUNK }
+  :: atomic { spoils < SPOILS -> spoils++; tomb = SPOILT } /* the tombstone's place */
   :: atomic { PERSISTS && lease != 0 && !persisted -> persisted = 1; eternal = 1 }
   :: atomic { late != 0 ->                                 /* a timed-out ACQUIRE arrives */
        pick(late); late = late & ~BIT(t);

@@ -30,6 +30,7 @@ SETTINGS = {
             "REFUSALS",  # a flight may refuse one value
             "FOREIGN",  # once, bytes that are no entry of the key lie there
             "PERSISTS",  # once, a lease loses its TTL
+            "SPOILS",  # how often what is no tombstone of ours takes the place of one
             "FORGETS",  # how often another process forgets the key
             "CRASHES",  # how many leaders die
         ),
@@ -77,6 +78,7 @@ QUICK = [
     world("refresh lapses", "TIMER", "EXPIRY", "EVICTION", "REFRESH", "REFUSALS", "FOREIGN"),
     world("late", "TIMER", "EXPIRY", "LATE", "FORGETS", "REFRESH"),
     world("twice", "TIMER", "TWICE", FORGETS=2),
+    world("spoilt", "TIMER", "EXPIRY", "TWICE", FORGETS=1, SPOILS=1),
     world("twice, errors", "TIMER", "TWICE", "ERRORS", FORGETS=1),
     world("away", "TIMER", "AWAY", "REPLIES_LOST", "ABANDON", "ERRORS", "FORGETS"),
     world("cleanup", "TIMER", "EXPIRY", "LATE", "ABANDON", "REFRESH"),
@@ -100,6 +102,8 @@ MUTANTS = [
     Mutant("COMMIT_ANY_STAMP", "COMMIT does not compare the stamp", "lapses",
            "newer_value_kept"),
     Mutant("COMMIT_OVER_TOMB", "COMMIT does not look for the tombstone", "forget",
+           "forgotten_stays_away"),
+    Mutant("SPOILT_IGNORED", "COMMIT takes what is no tombstone of ours for none", "spoilt",
            "forgotten_stays_away"),
     Mutant("EPOCH_IGNORED", "COMMIT under the lease does not compare the epoch", "twice",
            "forgotten_stays_away"),

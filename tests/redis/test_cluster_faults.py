@@ -472,10 +472,9 @@ async def test_a_lost_subscription_is_no_lost_node(calm: RedisStore, cluster: Lo
         cluster.say(node, "ACL", "SETUSER", "default", "+ssubscribe")
 
 
-async def test_a_lost_connection_is_no_lost_node(cluster: LocalCluster) -> None:
-    """Two in a row end under a job, which is held; another one goes to the node all the same."""
-    node = cluster.owner(500)
-    keys = [key_on(cluster, node) for _ in range(3)]
+@contextlib.asynccontextmanager
+async def cutting(cluster: LocalCluster, node: Member, key: Key) -> AsyncIterator[Any]:
+    """A proxy that cuts a node's replies, and a store that has asked the node for `key` before."""
     async with FaultProxy(f"redis://127.0.0.1:{node.port}") as proxy:
         client = RedisCluster(
             host="127.0.0.1",
@@ -483,15 +482,36 @@ async def test_a_lost_connection_is_no_lost_node(cluster: LocalCluster) -> None:
             address_remap=lambda at: (at[0], proxy.port if at[1] == node.port else at[1]),
         )
         store: Any = open_redis(client, op_timeout=PATIENT)()
-        assert await store.acquire(keys[0], b"t", b"", LONG) == Lead(b"")
+        assert await store.acquire(key, b"t", b"", LONG) == Lead(b"")
         proxy.set(cut_after=20)  # enough for the login, and not for a reply
+        yield proxy, store
+        await store.aclose()
+
+
+async def test_a_lost_connection_is_no_lost_node(cluster: LocalCluster) -> None:
+    """Two in a row end under a job, which is held; another one goes to the node all the same."""
+    node = cluster.owner(500)
+    keys = [key_on(cluster, node) for _ in range(3)]
+    async with cutting(cluster, node, keys[0]) as (proxy, store):
         held = asyncio.ensure_future(store.acquire(keys[1], b"t", b"", LONG))
         while not store._reads._router._held:
             await asyncio.sleep(0)
         proxy.heal()
         assert await store.acquire(keys[2], b"t", b"", LONG) == Lead(b"")
         assert await held == Lead(b"")
-        await store.aclose()
+
+
+async def test_a_node_that_cuts_every_reply_is_not_asked_for_ever(cluster: LocalCluster) -> None:
+    """Twice, over two connections each: who waits calls for himself. It is alive all the time."""
+    node = cluster.owner(500)
+    first, second = key_on(cluster, node), key_on(cluster, node)
+    async with cutting(cluster, node, first) as (proxy, store):
+        before = proxy.counts().connections
+        with pytest.raises(NodeUnreachable):
+            await store.acquire(second, b"t", b"", LONG)
+        assert proxy.counts().connections - before <= 8  # looks at the node among them
+        assert store._reads._router.standing()
+        proxy.heal()
 
 
 async def test_a_closed_store_leaves_nothing(cluster: LocalCluster) -> None:

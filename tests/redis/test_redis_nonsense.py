@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-from redis_parts import new_key
+from redis_parts import new_data, new_key
 
 from samecall import Key, StoreError
 from samecall._ports import Lead
@@ -100,6 +100,27 @@ async def test_a_recording_of_somebody_else(store: RedisStore, raw: Redis) -> No
     await raw.xadd(names.recording(key, token), {"x": "an answer"}, id="1-0")
     with pytest.raises(StoreError, match=r"no recording of ours: a list of 2 \(bytes, list\)"):
         await store.replay(key, token, 0)
+
+
+@pytest.mark.parametrize("what", ["another type", "another text"])
+async def test_what_is_no_tombstone_goes_on_guarding(
+    store: RedisStore, raw: Redis, what: str
+) -> None:
+    """In the place of one: what was begun before the `forget` is not stored."""
+    key, before, after = new_key(), os.urandom(16), os.urandom(16)
+    assert await store.acquire(key, before, b"", 60) == Lead(b"")
+    await store.forget(key, 60)
+    await raw.delete(names.tombstone(key))
+    if what == "another type":
+        await raw.lpush(names.tombstone(key), "what is this")
+    else:
+        await raw.set(names.tombstone(key), "what is this", px=60_000)
+    for epoch in (b"", b"*"):
+        assert not await store.commit(key, before, b"", new_data(key), 60, epoch)
+    led = await store.acquire(key, after, b"", 60)
+    assert isinstance(led, Lead)
+    assert (led.odd, len(led.epoch)) == (("tombstone",), 40)
+    assert await store.commit(key, after, b"", new_data(key), 60, led.epoch)
 
 
 @pytest.mark.parametrize("what", ["another type", "somebody else's"])

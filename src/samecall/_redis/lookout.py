@@ -10,7 +10,8 @@ from samecall._errors import StoreError
 __all__ = ["Lookout"]
 
 _BACKOFF = (0.05, 0.5)
-_BREATH = 0.02
+_BREATHS = (0.02, 0.08)  # seconds between looks that are asked for in haste, and at the most
+_CALM = 1.0  # seconds without a look after which the next one is at once
 
 
 class Lookout:
@@ -32,6 +33,7 @@ class Lookout:
         self._readers: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
+        self._looked, self._breath = -_CALM, 0.0
         self._closed = False
 
     async def look(self) -> None:
@@ -42,7 +44,7 @@ class Lookout:
         await reader
 
     def soon(self) -> None:
-        """Look now, or as soon as the look that is under way has ended."""
+        """Look now, or a breath after the last look."""
         if self._closed:
             return
         self._hurry.set()
@@ -54,6 +56,7 @@ class Lookout:
     async def _run(self) -> None:
         pause = _BACKOFF[0]
         while True:
+            await self._breathe()
             self._hurry.clear()
             try:
                 await self._learn()
@@ -63,9 +66,18 @@ class Lookout:
             self._tell(None)
             if self._settled() and not self._hurry.is_set():
                 return
-            await asyncio.sleep(_BREATH)  # a hurry shortens the wait, but not below this
             await self._pause(pause)
             pause = min(2 * pause, _BACKOFF[1])
+
+    async def _breathe(self) -> None:
+        # A node that takes connections and cuts its replies off is alive whenever it is asked: what
+        # is sent on to it is lost and asks for a look, hundreds of times a second.
+        now = asyncio.get_running_loop().time
+        if now() - self._looked >= _CALM:
+            self._breath = 0.0
+        await asyncio.sleep(max(0.0, self._looked + self._breath - now()))
+        self._looked = now()
+        self._breath = min(max(_BREATHS[0], 2 * self._breath), _BREATHS[1])
 
     async def _pause(self, seconds: float) -> None:
         try:

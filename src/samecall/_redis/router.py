@@ -35,24 +35,34 @@ __all__ = ["Errand", "Node", "Router"]
 _HELD = 5.0  # seconds for which a COMMIT, FAIL or RELEASE outlives a failover
 _BREATH = 0.01
 _STRAIGHT = 2  # redirections that are followed without a breath
+_LOSSES = 1  # times that a job is sent on once more to a node that is alive and did not answer
 _TRIES = 3  # over some 60 ms: a slot with few keys has moved by then
 
 
 class Errand(Job, eq=False):
     """A job that may be sent on to another node."""
 
+<<<<<<< HEAD
     slot: int = 0
     writes: bool = False
     hops: int = 0
     until: float = 0.0
+=======
+    __slots__ = ("hops", "losses", "slot", "until", "writes")
+>>>>>>> main
 
     def sets_out(self, *, writes: bool, limit: float) -> Errand:
         """Find out where it has to go, within `limit` seconds from now."""
         name = self.keys[0] if self.keys else self.args[1]
         self.slot = slot_of(name if isinstance(name, bytes) else str(name).encode())
         self.writes = writes
+<<<<<<< HEAD
         self.until = _now() + (max(_HELD, limit) if self.settles else limit)
         return self
+=======
+        self.hops = self.losses = 0
+        self.until = _now() + (max(_HELD, limit) if settles else limit)
+>>>>>>> main
 
     @property
     def overdue(self) -> bool:
@@ -127,11 +137,9 @@ class Router:
 
     def stray(self, node: Node, job: Job, error: Exception) -> bool:
         """See `batch.Lane`."""
+        cut = isinstance(error, LinkLost)  # the node may take connections all the same
         if isinstance(error, StoreUnreachable):
-            if isinstance(error, LinkLost):  # it may take connections all the same
-                self.doubt(node.address)
-            else:
-                self.lost(node.address)
+            (self.doubt if cut else self.lost)(node.address)
             if self.standing():  # one node is gone, and not the store
                 error = NodeUnreachable(str(error))
         elif isinstance(error, ClusterDownError):
@@ -144,6 +152,7 @@ class Router:
             return job.reply.done()
         job.asking = False
         job.hops += 1
+        job.losses += cut
         return self._send_on(node, job, error)
 
     def _send_on(self, node: Node, job: Errand, error: Exception) -> bool:
@@ -165,7 +174,10 @@ class Router:
                 else:
                     self._later(job)
             case StoreError():
-                self._hold(job, error)
+                if job.losses > _LOSSES and not job.settles:  # who waits for it calls for himself
+                    job.fail(error)
+                else:
+                    self._hold(job, error)
             case _:
                 return False
         return True

@@ -224,6 +224,8 @@ class FaultProxy:
         loop = asyncio.get_running_loop()
         while True:
             connection, _ = await loop.sock_accept(listener)
+            # asyncio does that for sockets of its own; without it a small reply waits 40 ms
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             reader, writer = await asyncio.open_connection(sock=connection)
             accepted = self._start(self._accept(reader, writer))
             # also if it is cancelled before it begins

@@ -1,6 +1,7 @@
 -- COMMIT: store the value if the lease is ours; or if there is none (one without a TTL counts as
 -- none) and the value's stamp is still the one that was seen. In both cases no `forget` may have come
--- since the epoch that LEAD told. What is refused frees an own lease: one that came late.
+-- since the epoch that LEAD told; a tombstone that is none of ours says so, too. What is refused
+-- frees an own lease: one that came late.
 -- KEYS  value, error, lease, tombstone, change (written where copies of another value may be about:
 --       tracking tells it, and its name says which entry is there now)
 -- ARGV  nonce, token, seen, entry, its ttl (ms), channel, most bytes that ride in a message,
@@ -37,6 +38,10 @@ if not ours or epoch == '*' then
     return unchanged(1)
   end
   if holder and not ours and redis.call('PTTL', KEYS[3]) >= 0 or stamp ~= seen then
+    return unchanged(0)
+  end
+  -- of another type: it goes on guarding (under an own lease ACQUIRE has put one of ours there)
+  if not tomb and redis.pcall('EXISTS', KEYS[4]) == 1 then
     return unchanged(0)
   end
 end
