@@ -42,27 +42,19 @@ _TRIES = 3  # over some 60 ms: a slot with few keys has moved by then
 class Errand(Job, eq=False):
     """A job that may be sent on to another node."""
 
-<<<<<<< HEAD
     slot: int = 0
     writes: bool = False
     hops: int = 0
+    losses: int = 0
     until: float = 0.0
-=======
-    __slots__ = ("hops", "losses", "slot", "until", "writes")
->>>>>>> main
 
     def sets_out(self, *, writes: bool, limit: float) -> Errand:
         """Find out where it has to go, within `limit` seconds from now."""
         name = self.keys[0] if self.keys else self.args[1]
         self.slot = slot_of(name if isinstance(name, bytes) else str(name).encode())
         self.writes = writes
-<<<<<<< HEAD
         self.until = _now() + (max(_HELD, limit) if self.settles else limit)
         return self
-=======
-        self.hops = self.losses = 0
-        self.until = _now() + (max(_HELD, limit) if settles else limit)
->>>>>>> main
 
     @property
     def overdue(self) -> bool:
