@@ -9,6 +9,7 @@ import time
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -290,6 +291,29 @@ def test_bad_keys_are_named_and_never_shown(keys: Any, current: Any, message: st
     assert OLD.hex()[:8] not in str(raised.value)
     with pytest.raises(ConfigurationError, match="seal takes a Seal"):
         Cache(seal=keys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"generation_validity": 299}, "generation_validity takes 300 seconds or more.*None"),
+        ({"generation_validity": timedelta(minutes=4)}, "generation_validity takes 300 seconds"),
+        ({"generation_validity": "1h"}, "generation_validity takes seconds.*got str '1h'"),
+        ({"generation_validity": 0}, "generation_validity takes seconds"),
+        ({"renews_generations": False}, "takes a generation_validity as well.*=3600"),
+        ({"renews_generations": None}, "renews_generations takes True or False; got None"),
+    ],
+)
+def test_what_a_generation_is_valid_for_is_checked(settings: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Seal({"a": OLD}, "a", **settings)
+
+
+def test_what_a_generation_is_valid_for_is_seconds() -> None:
+    assert Seal({"a": OLD}, "a").generation_validity is None
+    for hour in (3600, timedelta(hours=1)):
+        seal = Seal({"a": OLD}, "a", generation_validity=hour, renews_generations=False)
+        assert (seal.generation_validity, seal.renews_generations) == (3600.0, False)
 
 
 def test_a_seal_shows_no_key() -> None:

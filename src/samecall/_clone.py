@@ -20,10 +20,10 @@ def clone_error(error: BaseException) -> BaseException:
         clone.__dict__.update(error.__dict__)
         for name in _slots(kind):
             _carry(error, clone, name)
-    except Exception:  # noqa: BLE001 - an exception class may do anything in __new__; the original will do
+        if hasattr(error, "__notes__"):
+            clone.__notes__ = list(error.__notes__)
+    except Exception:  # noqa: BLE001 - an exception class may do anything anywhere; the original will do
         return error
-    if hasattr(error, "__notes__"):
-        clone.__notes__ = list(error.__notes__)
     clone.__cause__ = error.__cause__
     clone.__context__ = error.__context__
     clone.__suppress_context__ = error.__suppress_context__

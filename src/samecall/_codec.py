@@ -57,8 +57,15 @@ def without_secrets(text: str) -> str:
 def error_record(error: BaseException) -> ErrorRecord:
     """What other processes may know of an error: class name, message, status, Retry-After."""
     # what UTF-8 cannot say (a lone surrogate) would cost everybody who waits the whole record
-    message = without_secrets(str(error)[:_MESSAGE]).encode("utf-8", "replace").decode()
+    message = without_secrets(_words(error)[:_MESSAGE]).encode("utf-8", "replace").decode()
     return ErrorRecord(type(error).__name__, message, status_of(error), retry_after_of(error))
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its class says something, too
+        return ""
 
 
 class BaseCodec(Generic[T]):

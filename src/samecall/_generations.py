@@ -65,6 +65,9 @@ class Generations:
         default_factory=dict[tuple[str, str], asyncio.Future[None]]
     )
     _rests: dict[tuple[str, _Names], float] = field(default_factory=dict[tuple[str, _Names], float])
+    _righting: dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]] = field(
+        default_factory=dict[tuple[str, _Names], asyncio.Task[tuple[bytes, ...] | None]]
+    )
 
     def __post_init__(self) -> None:
         self._arrivals = Arrivals(self.copies)
@@ -174,7 +177,7 @@ class Generations:
 
     async def aclose(self) -> None:
         """End what is still asked for."""
-        tasks = tuple(self._asking.values())
+        tasks = (*self._asking.values(), *self._righting.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -193,6 +196,7 @@ class Generations:
             if begun.ttl < _lasts(policy):  # what opens again is to last
                 continue
             if self.copies.learn(namespace, names, told, begun.era, begun.asked, begun.trusted):
+                self._put_right(namespace, names, begun.ttl, timeout)
                 return told
             if self._is_told(namespace, names, told, begun):
                 return told
@@ -201,6 +205,16 @@ class Generations:
                     for tag in self.copies.over(namespace, names, told):
                         await self._renewed(namespace, tag, timeout)
         return None
+
+    def _put_right(self, namespace: str, names: _Names, ttl: float, timeout: float) -> None:
+        """Have what is to be sealed anew sealed anew: nobody waits, and nobody else may come."""
+        lineage, at = self.lineage, (namespace, names)
+        if lineage is None or at in self._righting or not lineage.puts_right(namespace, names):
+            return
+        asked = Begun(0, 0, self.clock.now(), 0.0, ttl, self._offers(namespace, names), None)
+        asking = self._opened(namespace, names, asked, timeout)
+        self._righting[at] = task = asyncio.get_running_loop().create_task(asking)
+        task.add_done_callback(lambda _: self._righting.pop(at))
 
     async def _opened(
         self, namespace: str, names: _Names, begun: Begun, timeout: float

@@ -38,16 +38,23 @@ _FIREWORKS = {
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an SDK's exception carries, if it carries one."""
-    response = getattr(error, "response", None)
+    response = _attribute(error, "response")
     for source in (error, response):
         for name in ("status_code", "status", "code"):
-            if (status := _status(getattr(source, name, None))) is not None:
+            if (status := _status(_attribute(source, name))) is not None:
                 return status
     if (status := _status(_metadata(response).get("HTTPStatusCode"))) is not None:
         return status
     if type(error).__module__.startswith("fireworks."):
         return _FIREWORKS.get(type(error).__name__)
     return _GRPC.get(_grpc_code(error))
+
+
+def _attribute(source: object, name: str) -> Any:
+    try:
+        return getattr(source, name, None)
+    except Exception:  # noqa: BLE001 - somebody's property or __getattr__: it tells nothing
+        return None
 
 
 def _status(value: object) -> int | None:
@@ -57,10 +64,10 @@ def _status(value: object) -> int | None:
 
 
 def _grpc_code(error: BaseException) -> str:
-    code: Callable[[], Any] | None = getattr(error, "code", None)
+    code: Callable[[], Any] | None = _attribute(error, "code")
     if not callable(code) or "grpc" not in type(error).__module__:
         return ""
-    return str(getattr(code(), "name", ""))
+    return str(_attribute(code(), "name"))
 
 
 def retry_after_of(error: BaseException) -> float | None:
@@ -78,15 +85,15 @@ def retry_after_of(error: BaseException) -> float | None:
             told = _until(value)
         if told is not None:
             return told
-    return _google_delay(getattr(error, "details", None))
+    return _google_delay(_attribute(error, "details"))
 
 
 def _all_headers(error: BaseException) -> Iterator[Any]:
-    response = getattr(error, "response", None)
-    yield getattr(response, "headers", None)
+    response = _attribute(error, "response")
+    yield _attribute(response, "headers")
     yield _metadata(response).get("HTTPHeaders")
     for name in _HEADERS:
-        yield getattr(error, name, None)
+        yield _attribute(error, name)
 
 
 def _metadata(response: object) -> Mapping[str, Any]:

@@ -33,10 +33,15 @@ EPOCH_UNTOLD = b"*"
 
 
 class Offer(NamedTuple):
-    """What a tag is to begin with, where it has no generation, or where it has `instead`."""
+    """What a tag is to begin with, where it has no generation.
+
+    instead: what has another take its place, in one step, if it is there: `again`, or else `fresh`.
+    `again` may be the same generation in another seal, so it never comes to where there is none.
+    """
 
     fresh: bytes
     instead: bytes = b""
+    again: bytes = b""
 
 
 class Found(msgspec.Struct, frozen=True):

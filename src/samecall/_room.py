@@ -70,11 +70,9 @@ class Room:
         self.flights = Flights[Outcome](ended, self.home)
         self.trust.doubt, self.trust.doubt_all = self.flights.doubt, self.flights.doubt_all
         self.till = Till(self.clock, self.books, self.report)
-        seals = self.envelopes.seals
         self.generations = Generations(
-            self.store, self.copies, self.clock, self.trust.generations,
-            Lineage(seals) if seals is not None else None,
-        )  # fmt: skip
+            self.store, self.copies, self.clock, self.trust.generations, self._lineage()
+        )
         self.refresher = Refresher(self.flights, self.fly, self.clock, self.counters, self.emit)
         self.keeper = Keeper(
             self.store, self.l1, self.trust, self.clock, self.counters, self.books, self.report,
@@ -85,6 +83,15 @@ class Room:
         self.leader = Leader(
             self.till, self.keeper, self.flights, self.bulkhead, self.clock, self.studio
         )
+
+    def _lineage(self) -> Lineage | None:
+        seals = self.envelopes.seals
+        if seals is None:
+            return None
+        # a store that nobody else writes to is asked once, and goes on as it was told
+        alone = self.copies.trusted == float("inf")
+        valid_for = None if alone else seals.generation_validity
+        return Lineage(seals, valid_for, self.copies.over)
 
     # --- who flies -------------------------------------------------------------------------------
 

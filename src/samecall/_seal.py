@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from samecall._errors import ConfigurationError, Undecodable
+from samecall._policy import Duration, seconds
 
 __all__ = ["CLOCKS", "FOREIGN", "NOT_SEALED", "NO_SEAL", "UNOPENED", "Seal"]
 
@@ -23,6 +24,7 @@ UNOPENED = FOREIGN | {NOT_SEALED, _BROKEN}
 CLOCKS = 5.0
 """Seconds that the clocks of two machines of one fleet may differ, where the order matters."""
 _KEY, _NONCE = 32, 12
+_LEAST_VALID = 300.0
 _ID = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
 
@@ -34,10 +36,25 @@ class Seal:
     of them read. To rotate, give the whole fleet the new key, then make it current, and take the
     old one away once the longest `ttl` has gone by.
 
+    generation_validity: seconds (300 or more) or a `timedelta`, the same in the whole fleet: the
+    generation of a tag or namespace that no process with a key has used for so long is over, and
+    all that bears it forgotten; one that is used every two thirds of it at the least is sealed
+    anew in time. So what somebody has kept of the store for so long brings nothing back that was
+    forgotten (default None: only the lives of entries are a bound). renews_generations: whether
+    this process seals them anew (default True); False in all but the one process that forgets
+    keeps the others from being led to renew what is over.
+
     Needs the extra `seal`. Raises `ConfigurationError`.
     """
 
-    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+    def __init__(
+        self,
+        keys: Mapping[str, bytes],
+        current: str,
+        *,
+        generation_validity: Duration | None = None,
+        renews_generations: bool = True,
+    ) -> None:
         if not isinstance(keys, Mapping) or not keys:
             raise ConfigurationError("keys takes a dict of at least one key of 32 bytes by its id")
         self._ciphers = {_id(name): _cipher(name, key) for name, key in keys.items()}
@@ -45,6 +62,8 @@ class Seal:
             known = ", ".join(self._ciphers)
             raise ConfigurationError(f"current takes the id of one of the keys ({known})")
         self.current = current
+        self.generation_validity = _validity(generation_validity)
+        self.renews_generations = _renews(renews_generations, self.generation_validity)
 
     @staticmethod
     def new_key() -> bytes:
@@ -86,6 +105,29 @@ def _id(name: object) -> str:
             "keys takes ids of 1 to 40 letters, digits, dots, dashes and underscores"
         )
     return name
+
+
+def _validity(value: Duration | None) -> float | None:
+    if value is None:
+        return None
+    number = seconds(value, "generation_validity")
+    if number < _LEAST_VALID:  # who answers from memory looks once a minute, and clocks differ
+        raise ConfigurationError(
+            f"generation_validity takes {_LEAST_VALID:g} seconds or more, as what is in use is"
+            f" renewed by processes that look once a minute (None: no bound); got {value!r:.60}"
+        )
+    return number
+
+
+def _renews(value: object, validity: float | None) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"renews_generations takes True or False; got {value!r:.60}")
+    if validity is None and not value:
+        raise ConfigurationError(
+            "renews_generations=False takes a generation_validity as well, or there is nothing to"
+            " renew: Seal(..., generation_validity=3600, renews_generations=False)"
+        )
+    return value
 
 
 def _cipher(name: str, key: object) -> Any:

@@ -140,10 +140,9 @@ class Trust:
         self.doubt(key)
 
     def renewed(self, namespace: str, tag: str) -> None:
-        # what is on its way was compared before, and will be compared anew
+        # What is on its way was compared before, and will be compared anew; so will what is here:
+        # it may be the same generation still, sealed anew or kept for longer.
         self._take_back(namespace, tag)
-        if self._l1 is not None:
-            self._l1.drop_namespace(namespace)
         self.doubt_all(lambda key: key.namespace == namespace)
 
     def doubtful(self) -> None:

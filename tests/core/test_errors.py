@@ -368,6 +368,31 @@ async def test_an_error_that_cannot_be_told_is_raised_all_the_same(w: World) -> 
     assert provider.calls == 1
 
 
+class Speechless(Exception):
+    """Whose attributes and words all raise."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __str__(self) -> str:
+        raise RuntimeError("str")
+
+
+@virtual
+async def test_an_error_that_raises_when_it_is_looked_at(w: World) -> None:
+    """It is what its callers get, and paid for once in the fleet."""
+    here, there = w.cache(), w.cache()
+    provider = w.provider()
+    provider.fail(Speechless())
+    got = await outcomes(*(here.get_or_call("k", provider) for _ in range(5)))
+    await w.turns()
+    assert {type(error) for error in got} == {Speechless}
+    (told,) = await outcomes(there.get_or_call("k", provider))
+    assert type(told) is RemoteCallError
+    assert told.class_name == "Speechless"
+    assert provider.calls == 1
+
+
 @pytest.mark.filterwarnings("ignore::samecall.SamecallWarning")
 @virtual
 async def test_an_unstorable_answer_reaches_its_followers(w: World) -> None:

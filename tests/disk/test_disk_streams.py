@@ -63,6 +63,7 @@ class Consumer:
         self.got: list[Any] = []
         self._news = asyncio.Event()
         self.task = asyncio.ensure_future(self._take(stream))
+        self.task.add_done_callback(lambda _: self._news.set())
 
     async def _take(self, stream: AsyncIterator[Any]) -> list[Any]:
         async for item in stream:
@@ -72,6 +73,7 @@ class Consumer:
 
     async def has(self, count: int) -> None:
         while len(self.got) < count:
+            assert not self.task.done(), self.task
             self._news.clear()
             await self._news.wait()
 
@@ -157,8 +159,11 @@ async def test_a_follower_has_items_live(process: Make, path: Path) -> None:
     assert two.statistics().l2_hits == 1
     await one.aclose()
     await two.aclose()
-    while rows(path, "readers"):
+    for _ in range(5_000):
+        if not rows(path, "readers"):
+            return
         await asyncio.sleep(0)
+    raise AssertionError("somebody stays in the book")
 
 
 async def test_an_error_in_mid_stream_comes_after_the_same_items(process: Make) -> None:

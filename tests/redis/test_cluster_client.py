@@ -6,10 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import ResponseError
 from redis_parts import PATIENT, new_data, new_key
 
 from samecall import Cache, Policy
@@ -192,6 +193,29 @@ async def test_a_server_of_another_kind(url: str, told: str) -> None:
             await cache.get_or_call("k", unpaid)
         assert "login" not in str(refused.value)
         await cache.aclose()
+
+
+async def test_a_node_that_is_busy_as_a_process_begins() -> None:
+    """Is in trouble, and no mistake in the configuration: its first call is answered."""
+    with LocalServer(arguments=["--busy-reply-threshold", "1"]) as server:
+        raw = Redis(host="127.0.0.1", port=server.port)
+        endless = asyncio.create_task(raw.eval("while true do end", 0))
+        while await outcome(raw.ping()) is True:
+            pass
+        cache = Cache(f"redis+cluster://127.0.0.1:{server.port}")
+        assert await cache.get_or_call("k", answered) == "yes"
+        assert cache.statistics().store_faults > 0
+        await cache.aclose()
+        await raw.script_kill()
+        assert isinstance(await outcome(endless), ResponseError)
+        await raw.aclose()
+
+
+async def outcome(work: Any) -> object:
+    try:
+        return await work
+    except ResponseError as error:
+        return error
 
 
 @pytest.mark.parametrize("login", ["", "?sentinel_password=wrong"])

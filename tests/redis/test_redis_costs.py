@@ -19,10 +19,11 @@ from redis.asyncio import Redis
 from redis_parts import PATIENT, new_key
 
 import samecall
-from samecall import Cache, Policy
+from samecall import Cache, Policy, Seal
 from samecall._breaker import Breaker
 from samecall._embedded import EmbeddedServer
 from samecall._entry import Key
+from samecall._lineage import moment
 from samecall._redis import link, names
 from samecall.testing import FaultProxy
 
@@ -39,10 +40,10 @@ async def proxy(url: str) -> AsyncIterator[FaultProxy]:
 
 
 @asynccontextmanager
-async def quiet(proxy: FaultProxy) -> AsyncIterator[Cache]:
+async def quiet(proxy: FaultProxy, seal: Seal | None = None) -> AsyncIterator[Cache]:
     """A cache that asks for nothing by itself, its connections made."""
     policy = Policy(op_timeout=PATIENT)
-    async with Cache(proxy.url, l1=None, report=False, policy=policy) as cache:
+    async with Cache(proxy.url, l1=None, report=False, policy=policy, seal=seal) as cache:
         await cache.get_or_call(new_key(), answer)
         await settled(cache)
         yield cache
@@ -77,6 +78,26 @@ async def test_a_hit_is_one_round_trip(proxy: FaultProxy) -> None:
         await cache.get_or_call(key, answer)
         await settled(cache)
         assert await cost(proxy, lambda: cache.get_or_call(key, never)) == (1, 2)
+
+
+async def test_a_hit_whose_generation_is_sealed_anew(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Costs one command more, for which nobody waits, three times in its validity."""
+    async with quiet(proxy, Seal({"k": bytes(32)}, "k", generation_validity=3_600)) as cache:
+        key, now = new_key(), moment()
+
+        async def hit() -> None:
+            await cache.get_or_call(key, never)
+            while cache._rooms.here().generations._righting:
+                await asyncio.sleep(0.001)
+
+        await cache.get_or_call(key, answer)
+        await settled(cache)
+        for gone, costs in ((1_190, (1, 2)), (1_210, (2, 3)), (2_400, (1, 2)), (2_420, (2, 3))):
+            then = now + gone * 1_000_000
+            monkeypatch.setattr("samecall._lineage.moment", lambda then=then: then)
+            assert await cost(proxy, hit) == costs
 
 
 async def test_many_hits_of_one_tick_are_one_round_trip(proxy: FaultProxy) -> None:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis, RedisCluster
 from samecall import L1, Cache, Policy
 from samecall._embedded import EmbeddedServer
 from samecall._key import key_from
+from samecall._ports import Offer
 from samecall._redis import names
 from samecall.testing import GatedProvider, LocalCluster
 
@@ -121,6 +122,37 @@ async def test_forgotten_in_one_step_in_both_processes(place: str, way: str) -> 
         await until_stored(other, 1)
         assert await one.get_or_call("k0", provider, tags=tags) == "new"
         assert provider.calls == 21
+
+
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+async def test_a_generation_that_is_only_written_anew_empties_no_l1(place: str) -> None:
+    """The server tells of it as of one that has ended: what bears it is compared once more."""
+    async with two(place, "anew", l1=L1()) as (one, _):
+        provider = GatedProvider[Any]()
+        provider.answer("kept")
+        for key, tags in (("k", ("invoice",)), ("j", ("invoice",)), ("apart", ())):
+            assert await one.get_or_call(key, provider, tags=tags) == "kept"
+        await until_stored(one, 3)
+        room, l1 = one._rooms.here(), one._rooms.l1
+        store: Any = room.store.store
+        async with asyncio.timeout(60):
+            while not room.trust._told:
+                await asyncio.sleep(0.001)
+        assert l1 is not None
+        l1.drop_all()  # what was copied before is not trusted for long
+        for key in ("k", "j", "apart"):
+            assert await one.get_or_call(key, provider) == "kept"
+        (held,) = await store.generations("anew", ("invoice",), 10.0)
+        before, hits = one._rooms.copies.changes, one.statistics()
+        offer = Offer(held, instead=held, again=held)  # as one that is sealed anew
+        assert await store.generations("anew", ("invoice",), 10.0, (offer,)) == (held,)
+        async with asyncio.timeout(60):
+            while one._rooms.copies.changes == before:
+                await asyncio.sleep(0.001)
+        for key in ("apart", "k", "j"):
+            assert await one.get_or_call(key, provider) == "kept"
+        now = one.statistics()
+        assert (now.l1_hits - hits.l1_hits, now.l2_hits - hits.l2_hits) == (2, 1)
 
 
 async def test_a_flight_begun_before_is_stored_for_nobody(place: str) -> None:

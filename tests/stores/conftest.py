@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from place_support import PATIENT, PLACES, Place
+from place_support import PATIENT, PLACES, Place, Wall
 
 from samecall._embedded import EmbeddedServer
 from samecall._memory import MemoryStore
@@ -56,3 +57,12 @@ async def place(where: object) -> AsyncIterator[Place]:
     place = Place(where)
     yield place
     await place.close()
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+    """The clock on the wall of all processes of the test."""
+    wall = Wall()
+    monkeypatch.setattr(time, "time", wall.time)
+    monkeypatch.setattr(time, "time_ns", wall.time_ns)
+    return wall

@@ -68,6 +68,10 @@ class Place:
         key = key_from(name, self.namespace, cache.secret)
         await cache._rooms.here().flights.settled(key)
 
+    async def righted(self, cache: Cache) -> None:
+        """Wait until what was to be sealed anew is."""
+        await until(lambda: not cache._rooms.here().generations._righting)
+
     async def generation_lasts(self, cache: Cache, tag: str = "") -> float:
         """Seconds for which the store still knows the generation of a tag."""
         store = self.store(cache)
@@ -124,6 +128,20 @@ class Place:
         """All envelopes of the namespace, by the digests of their keys."""
         walk = self.store(cache).walk(self.namespace)
         return {key.digest: found.data async for key, found in walk}
+
+
+class Wall:
+    """The clock on the wall, which moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.at = 1_800_000_000.0
+
+    def time(self) -> float:
+        self.at += 1e-4
+        return self.at
+
+    def time_ns(self) -> int:
+        return int(self.time() * 1e9)
 
 
 class FleetCodec(PlainCodec):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from place_support import Place, says, stored
+from place_support import Place, says
 
 from samecall import Cache, Seal
 from samecall._key import key_from
@@ -42,7 +42,8 @@ def sealed(place: Place, seal: Seal | None = SEAL, **more: Any) -> Cache:
 async def put(place: Place, cache: Cache, answer: str, name: str = "k") -> None:
     before = cache.statistics().stored
     await cache.get_or_call(name, says(answer), tags=("t",))
-    await stored(cache, before + 1)
+    await place.settled(cache, name)
+    assert cache.statistics().stored == before + 1
 
 
 class Kept:
@@ -156,6 +157,10 @@ async def test_what_is_not_sealed_is_replaced(place: Place) -> None:
     await put(place, late, "open, too", "other")  # who does not seal has some generation as well
     assert await late.peek("other") == "open, too"
     assert await place.generation(plain, "t") == record
+    for anybodys in (b"", bytes(99)):
+        await place.put_generation(one, "t", anybodys)
+        await put(place, sealed(place), "sealed once more")
+        assert await sealed(place).peek("k") == "sealed once more"
 
 
 async def test_a_key_is_rotated_and_nothing_is_forgotten(place: Place) -> None:

@@ -130,10 +130,10 @@ class Tables:
         """See to it that a tag has a generation until `ends`."""
         self.connection.execute(
             "INSERT INTO generations VALUES (?, ?, ?, ?) ON CONFLICT (space, tag) DO UPDATE SET"
-            " value = CASE WHEN ends > ? AND value != ? AND typeof(value) = 'blob'"
-            " THEN value ELSE excluded.value END,"
+            " value = CASE WHEN ends <= ? OR typeof(value) != 'blob' THEN excluded.value"
+            " WHEN value = ? THEN ? ELSE value END,"
             " ends = max(ends, excluded.ends)",
-            (*names, offer.fresh, ends, now, offer.instead),
+            (*names, offer.fresh, ends, now, offer.instead, offer.again or offer.fresh),
         )
 
     def drop_generation(self, names: Names) -> None:

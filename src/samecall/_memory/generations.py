@@ -37,10 +37,12 @@ class Tagged:
 
     def _generation(self, name: tuple[str, str], offer: Offer) -> bytes:
         known = self._generations
-        if known.get(name, offer.instead) == offer.instead:
+        if name not in known:
             known[name] = offer.fresh
             if len(known) > self._generations_most:
                 known.popitem(last=False)
+        elif known[name] == offer.instead:
+            known[name] = offer.again or offer.fresh
         known.move_to_end(name)
         return known[name]
 

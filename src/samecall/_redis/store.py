@@ -89,7 +89,7 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         named = [names.generation(namespace, tag) for tag in tags]
         made = offers or [Offer(names.new_generation(name)) for name in named]
         return [
-            ask((name,), (one.fresh, _ms(ttl), one.instead))
+            ask((name,), (one.fresh, _ms(ttl), one.instead, one.again))
             for name, one in zip(named, made, strict=True)
         ]
 

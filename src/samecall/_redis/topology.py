@@ -7,6 +7,7 @@ on the caller's way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = [
     "told",
 ]
 
+_NO_CLUSTER = re.compile("cluster support disabled|unknown (sub)?command", re.IGNORECASE)
 Address = tuple[str, int]
 Slots = list[tuple[int, int, Address]]
 """First slot, last slot, owner."""
@@ -119,6 +121,8 @@ async def consult(settings: Settings, limit: float) -> tuple[Slots, bool]:
     if isinstance(slots, ResponseError):
         if isinstance(slots, NoPermissionError):
             raise StoreRefused(f"{host} answered CLUSTER SLOTS with: {slots}")
+        if not _NO_CLUSTER.search(str(slots)):  # it is busy with a script, say
+            raise StoreUnreachable(f"{host} answered CLUSTER SLOTS with: {slots}")
         raise StoreUnusable(
             f"{host} is no cluster ({slots}); a server by itself is redis://host:port"
         )

@@ -45,6 +45,17 @@ class GenerationContract:
         await store.renew_generation(space, "tag")
         assert await store.generations(space, ("tag",), 60.0, offers[:1]) == (three,)
 
+    async def test_what_is_offered_again(self, store: Any) -> None:
+        """It takes the place of what it is of; once that has ended, what is fresh comes instead."""
+        space, tags = _name(), ("tag",)
+        one, again, fresh, late = (b"\xa5g\x01" + os.urandom(54) for _ in range(4))
+        assert await store.generations(space, tags, 60.0, (Offer(one),)) == (one,)
+        assert await store.generations(space, tags, 60.0, (Offer(fresh, one, again),)) == (again,)
+        assert await store.generations(space, tags, 60.0, (Offer(fresh, one, late),)) == (again,)
+        await store.renew_generation(space, "tag")
+        assert await store.generations(space, tags, 60.0, (Offer(fresh, again, late),)) == (fresh,)
+        assert await store.generations(space, tags, 60.0) == (fresh,)
+
     async def test_no_names_are_no_generations(self, store: Any) -> None:
         """To ask for nothing is no error."""
         assert await store.generations(_name(), (), 60.0) == ()
