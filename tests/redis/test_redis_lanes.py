@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import ANY
 
@@ -17,8 +17,7 @@ from samecall._embedded import EmbeddedServer
 from samecall._errors import StoreError, StoreUnreachable
 from samecall._ports import Found, Hit, Lead, Wait
 from samecall._redis import RedisStore, names, open_redis, scripts
-from samecall._redis.batch import Lane
-from samecall._redis.link import Command, LinkLost, pack
+from samecall._redis.link import pack
 from samecall._stamps import stamp_of
 
 LONG = 600.0
@@ -318,52 +317,6 @@ async def test_a_stray_reply_is_never_an_answer(calm: tuple[RedisStore, Redis]) 
     with pytest.raises(StoreError):
         await store.get(key)
     assert await store.get(key) is not None
-
-
-class Line:
-    """A link that is lost after some replies, the first time."""
-
-    def __init__(self, *heard: int, lost: Exception) -> None:
-        self.heard = list(heard)
-        self.lost = lost
-        self.sent: list[list[Command]] = []
-        self.dropped = 0
-
-    async def converse(self, commands: list[Command], hear: Callable[[Any], None]) -> None:
-        self.sent.append(list(commands))
-        some = self.heard.pop(0) if self.heard else len(commands)
-        for command in commands[:some]:
-            hear(command[-1])
-        if some < len(commands):
-            raise self.lost
-
-    async def drop(self) -> None:
-        self.dropped += 1
-
-
-@pytest.mark.parametrize("heard", [0, 1, 3])
-async def test_what_was_answered_before_the_line_was_lost(heard: int) -> None:
-    """Is answered; the rest is asked again, once, and then fails."""
-    line: Any = Line(heard, lost=LinkLost("gone"))
-    lane = Lane(line, "test")
-    told: list[Any] = []
-
-    def tell(reply: Any, *, late: bool) -> None:
-        told.append((reply, late))
-
-    asked = [lane.ask(None, (), (b"ECHO", number), told=tell) for number in range(4)]
-    assert await asyncio.gather(*asked) == [0, 1, 2, 3]
-    assert told == [(number, False) for number in range(4)]
-    assert line.sent[1] == [(b"ECHO", number) for number in range(heard, 4)]
-    line.heard = [heard, 0]
-    told.clear()
-    asked = [lane.ask(None, (), (b"ECHO", number), told=tell) for number in range(4)]
-    got = await asyncio.gather(*asked, return_exceptions=True)
-    assert got[:heard] == list(range(heard))
-    assert [type(each) for each in got[heard:]] == [LinkLost] * (4 - heard)
-    assert len(told) == 4
-    assert lane.busy == 0
-    await lane.aclose(1)
 
 
 async def test_a_reply_that_nobody_can_read_ends_its_own_job(

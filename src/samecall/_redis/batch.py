@@ -24,7 +24,6 @@ __all__ = ["Lane"]
 _JOBS = 1024
 _BYTES = 4 * 2**20
 _LATER = [b"M"]
-_ASKING: Command = (b"ASKING",)
 
 
 class Lane:
@@ -42,7 +41,7 @@ class Lane:
         self._name = name
         self._stray = stray
         self._queue: deque[Job] = deque()
-        self._flying: dict[Group, None] = {}  # those whose reply has not come
+        self._flying: list[Job] = []
         self._task: asyncio.Task[None] | None = None
         self._nonce = 0
         self._closed = False
@@ -50,7 +49,7 @@ class Lane:
     @property
     def busy(self) -> int:
         """Jobs that are queued or in flight."""
-        return len(self._queue) + len(self._aloft())
+        return len(self._queue) + len(self._flying)
 
     def ask(
         self,
@@ -87,9 +86,6 @@ class Lane:
         """Delete keys; how many there were."""
         return await self.ask(None, (), (b"UNLINK", *names))
 
-    def _aloft(self) -> list[Job]:
-        return [job for group in self._flying for job in group.jobs]
-
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         # not by the loop's task factory: an eager task would start before the tick has gathered
@@ -102,7 +98,7 @@ class Lane:
         if self._task is not task:
             return
         self._task = None
-        flying, self._flying = self._aloft(), {}
+        flying, self._flying = self._flying, []
         for job in reversed(flying):
             if job.settles and not job.resent and not job.reply.done():
                 job.resent = True
@@ -117,22 +113,20 @@ class Lane:
 
     async def _run(self) -> None:
         while batch := self._take():
-            self._flying = dict.fromkeys(batch)
             await self._fly(batch)
-            self._refuse(self._aloft(), StoreError("its reply could not be read"))
-            self._flying = {}
+            self._flying = []
         self._task = None
 
     def _take(self) -> list[Group]:
         groups: list[Group] = []
-        taken = size = 0
-        while self._queue and taken < _JOBS and size < _BYTES:
+        size = 0
+        while self._queue and len(self._flying) < _JOBS and size < _BYTES:
             job = self._queue.popleft()
             if job.reply.done() and not job.settles:
                 # nobody waits, and nothing was sent: leave no lease behind
                 job.fail(StoreError("nobody waited, and it was not sent"))
                 continue
-            taken += 1
+            self._flying.append(job)
             if job.read is None:  # else a question, which is short
                 size += sum(len(arg) for arg in job.args if not isinstance(arg, int))
             if self._stray is None and groups and groups[-1].takes(job):
@@ -144,67 +138,54 @@ class Lane:
 
     async def _fly(self, groups: list[Group]) -> None:
         try:
-            await self._exchange(deque(groups))
+            replies = await self._exchange(groups)
         except (Unconnected, StoreRefused) as error:
-            met, self._queue = (*self._aloft(), *self._queue), deque()
-            self._flying = {}
+            met, self._queue = (*self._flying, *self._queue), deque()
             self._refuse(met, error)  # they would all meet the same
+            return
         except StoreError as error:
-            self._refuse(self._aloft(), error)
-            self._flying = {}
+            self._refuse(self._flying, error)
+            return
+        for group, reply in zip(groups, replies, strict=True):
+            await self._deliver(group, reply)
 
     def _refuse(self, jobs: Iterable[Job], error: StoreError) -> None:
         for job in jobs:
             if self._stray is None or not self._stray(job, error):
                 job.fail(error)
 
-    async def _exchange(self, waiting: deque[Group]) -> None:
-        unknown: list[Group] = []
-
-        def hear(reply: Any) -> None:
-            group = waiting.popleft()
-            if isinstance(reply, NoScriptError):
-                unknown.append(group)
-            else:
-                self._deliver(group, reply)
-
+    async def _exchange(self, groups: list[Group]) -> list[Any]:
         try:
-            await self._send(waiting, hear)
+            replies = await self._send(groups)
         except LinkLost:
             # every job may be sent twice; an idle connection that the server closed ends here
-            if waiting:
-                await self._send(waiting, hear)
+            replies = await self._send(groups)
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            waiting.extend(unknown)
-            await self._send(
-                waiting, lambda reply: self._deliver(waiting.popleft(), reply), whole=True
-            )
+            again = await self._send([groups[i] for i in unknown], whole=True)
+            for i, reply in zip(unknown, again, strict=True):
+                replies[i] = reply
+        return replies
 
-    async def _send(
-        self, groups: Iterable[Group], hear: Callable[[Any], None], *, whole: bool = False
-    ) -> None:
+    async def _send(self, groups: list[Group], *, whole: bool = False) -> list[Any]:
+        if not any(group.asking for group in groups):
+            return await self._link.exchange([group.command(whole=whole) for group in groups])
         commands: list[Command] = []
         for group in groups:
             if group.asking:
-                commands.append(_ASKING)
+                commands.append((b"ASKING",))
             commands.append(group.command(whole=whole))
-        sent = iter(commands)
+        replies = await self._link.exchange(commands)
+        return [each for each, sent in zip(replies, commands, strict=True) if sent != (b"ASKING",)]
 
-        def heard(reply: Any) -> None:
-            if next(sent) is not _ASKING:
-                hear(reply)
-
-        await self._link.converse(commands, heard)
-
-    def _deliver(self, group: Group, reply: Any) -> None:
+    async def _deliver(self, group: Group, reply: Any) -> None:
         if self._stray is not None and isinstance(reply, Exception):
             group.jobs[:] = [job for job in group.jobs if not self._stray(job, reply)]
         answers = group.replies(reply)
         if isinstance(answers, StoreError):
-            self._flying.pop(group)
-            _fail(group.jobs, answers)
             if isinstance(answers, LinkLost):
-                raise answers  # what else lies on this connection, nobody knows
+                await self._link.drop()  # what else lies on this connection, nobody knows
+            _fail(group.jobs, answers)
             return
         later: list[Job] = []
         for job, answer in zip(group.jobs, answers, strict=True):
@@ -212,7 +193,6 @@ class Lane:
                 later.append(job)
             else:
                 job.answer(answer)
-        self._flying.pop(group)
         self._queue.extendleft(reversed(later))
 
     async def aclose(self, limit: float) -> None:
@@ -226,8 +206,8 @@ class Lane:
             task, self._task = self._task, None
             task.cancel()
             await asyncio.wait([task])
-        _fail((*self._aloft(), *self._queue), StoreError("this store is closed"))
-        self._flying, self._queue = {}, deque()
+        _fail((*self._flying, *self._queue), StoreError("this store is closed"))
+        self._flying, self._queue = [], deque()
         await self._link.drop()
 
 

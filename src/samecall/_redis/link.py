@@ -156,24 +156,13 @@ class Link:
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands, read all replies; an error reply stands in its command's place."""
-        replies: list[Any] = []
-        await self.converse(commands, replies.append)
-        return replies
-
-    async def converse(self, commands: Sequence[Command], hear: Callable[[Any], None]) -> None:
-        """Send all commands; `hear` each reply as it comes, while the server does the next.
-
-        Raises `LinkLost` for the command whose reply has not been heard, and those after it; so
-        may `hear`, of a reply that was not for it.
-        """
         connection = await self.connect()
         packed = pack(commands)
         limit = self._limit * (1 + sum(map(len, packed)) // _BYTES_PER_TIMEOUT)
         try:
             async with Patience(limit):
                 await connection.send_packed_command(packed, check_health=False)
-                for _ in commands:
-                    hear(_undemoted(await _reply(connection)))
+                replies = [await _reply(connection) for _ in commands]
         except BaseException as error:
             await self.drop()
             if not isinstance(error, Exception):
@@ -182,15 +171,16 @@ class Link:
             if isinstance(told, StoreRefused) or isinstance(error, TimeoutError):
                 raise told from error  # silence is not worth a second try: its callers have gone
             raise LinkLost(str(told)) from error
+        for reply in replies:
+            if isinstance(reply, ResponseError) and _demoted(reply):
+                await self.drop()  # the next connection may lead to the one that takes writes
+                raise LinkLost(f"Redis takes no writes: {reply}")
+        return replies
 
 
-def _undemoted(reply: Any) -> Any:
+def _demoted(error: ResponseError) -> bool:
     # Redis 6.2 wraps what a command in a script met
-    if isinstance(reply, ResponseError) and (
-        isinstance(reply, (ReadOnlyError, MasterDownError)) or "-READONLY " in str(reply)
-    ):  # the next connection may lead to the one that takes writes
-        raise LinkLost(f"Redis takes no writes: {reply}")
-    return reply
+    return isinstance(error, (ReadOnlyError, MasterDownError)) or "-READONLY " in str(error)
 
 
 async def _reply(connection: Connection) -> Any:
