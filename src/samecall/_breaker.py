@@ -57,6 +57,11 @@ class Guard:
         return task
 
     @property
+    def away(self) -> bool:
+        """Whether nothing is asked at all."""
+        return self.state is Breaker.OPEN
+
+    @property
     def stands_in_part(self) -> bool:
         """Whether what did not answer may be a part only."""
         return self._in_parts and self.state is Breaker.CLOSED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from samecall._books import Books, bill
@@ -12,6 +13,7 @@ from samecall._clone import clone_error
 from samecall._errors import DeadlineExceeded
 from samecall._outcome import FAULTS, Crashed, Request
 from samecall._ports import Clock, ErrorRecord, Failure, Reach
+from samecall._watching import wake
 
 __all__ = ["Till"]
 
@@ -28,14 +30,18 @@ class Till:
         """What the call answers; raises what it raises, or `DeadlineExceeded`."""
         self.books.asked(request, leader)
         # a task of its own, so that a call that ignores its cancellation holds up nobody
-        task = asyncio.get_running_loop().create_task(_await(request.call))
-        task.add_done_callback(_retrieve)
+        loop = asyncio.get_running_loop()
+        task, over = loop.create_task(_await(request.call)), loop.create_future()
+        task.add_done_callback(partial(_retrieve, over))
+        alarm = loop.call_later(request.policy.deadline, wake, over)
         try:
-            done, _ = await asyncio.wait({task}, timeout=request.policy.deadline)
+            await over
         except asyncio.CancelledError:
             task.cancel()
             raise
-        if not done:
+        finally:
+            alarm.cancel()
+        if not task.done():
             task.cancel()
             raise DeadlineExceeded(
                 f"the call had no answer within the deadline of {request.policy.deadline:g} s"
@@ -82,6 +88,7 @@ async def _await(call: Callable[[], Awaitable[Any]]) -> Any:
     return await call()
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
+def _retrieve(over: asyncio.Future[None], task: asyncio.Task[Any]) -> None:
+    wake(over)
     if not task.cancelled():
         task.exception()

@@ -91,6 +91,10 @@ class Debts:
             self._owed[token] = _Debt(key, doubtful=False)
             self._pay(token)
 
+    def knows(self, token: bytes) -> bool:
+        """Whether an ACQUIRE under this token has ever been sent."""
+        return token in self._sent
+
     def doubts(self, token: bytes) -> bool:
         """Whether an ACQUIRE under this token may be on its way."""
         return self._sent.get(token, 0) > 0

@@ -64,10 +64,7 @@ class FailOpenStore(Prompting):
         *,
         hurried: bool = False,
     ) -> Acquired | None:
-        """ACQUIRE within `timeout`; see `_debts` for a lease that comes after it.
-
-        hurried: that is less than the store is due.
-        """
+        """ACQUIRE in `timeout`, `hurried` if it is due more; see `_debts` for what is late."""
         if self.state is Breaker.OPEN:
             near = getattr(self.store, "at_hand", None)  # of `Tiers`; it raises nothing
             return None if near is None else await near(key, seen)
@@ -168,6 +165,8 @@ class FailOpenStore(Prompting):
 
     async def release(self, key: Key, token: bytes, timeout: float) -> bool | None:
         """RELEASE one's own lease; one that nobody answers for is owed, see `_debts`."""
+        if self.away and not self._debts.knows(token):
+            return None
         release = self.store.release
         return await self._settle("release", lambda: release(key, token), key, token, timeout)
 

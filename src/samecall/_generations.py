@@ -127,6 +127,10 @@ class Generations:
             self.copies.borne(key.namespace, names, entry.generations)
         return told == entry.generations
 
+    def believed(self, namespace: str, made: _Made) -> bool:
+        """Whether `made` is of those that are believed while nobody answers."""
+        return self._copy(namespace, ("", *made.tags)) == made.generations
+
     def _copy(self, namespace: str, names: _Names) -> tuple[bytes, ...] | None:
         """What is believed while nobody answers."""
         grace = _GRACE_OF_PART if self.store.stands_in_part else _GRACE

@@ -21,8 +21,7 @@ would go on until our call ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 from samecall._entry import Key
 from samecall._failopen import FailOpenStore
@@ -30,7 +29,7 @@ from samecall._policy import Policy
 from samecall._ports import EPOCH_NONE, EPOCH_UNTOLD, Lead
 from samecall._watching import wake
 
-__all__ = ["RENEW_AT_LEAST", "Hold"]
+__all__ = ["RENEW_AT_LEAST", "Hold", "nothing_more"]
 
 RENEW_AT_LEAST = 5.0
 """Seconds of the longest lease by which a leader goes when it renews, every third of it."""
@@ -69,27 +68,31 @@ class Hold:
         self._alarm: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def kept(self, *, renews: bool = True, takes: bool = True) -> AsyncGenerator[None]:
-        """Keep it while the body runs.
+    def kept(self, *, renews: bool = True, takes: bool = True) -> Hold:
+        """What keeps it while the body of `async with` runs, which is given `nothing_more`.
 
         renews: else somebody does, who says when it is `lapsed`. takes: a lease, if there is none
         yet: not for what nobody records, and who waits for its end would want to follow.
         """
         self._renews = renews
         self._takes = takes
+        return self
+
+    # by hand: a generator around each call would cost as much as all that is done here
+    async def __aenter__(self) -> Callable[[], Awaitable[None]]:
         # a timer, and a task only for a call that is longer: most of what a task costs is its start
         self._alarm = asyncio.get_running_loop().call_later(self._every, self._start)
-        try:
-            yield
-        finally:
+        return nothing_more
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._alarm is not None:
             self._alarm.cancel()
-            if self._task is not None:
-                self._task.cancel()
-            # no ring with claim and flight is left for the collector
-            self._alarm = self._task = None
-            self._leads, self.current = _never, _always
-            self.overtaken = self.forgotten = _nothing
+        if self._task is not None:
+            self._task.cancel()
+        # no ring with claim and flight is left for the collector
+        self._alarm = self._task = None
+        self._leads, self.current = _never, _always
+        self.overtaken = self.forgotten = _nothing
 
     def hurry(self) -> None:
         """Something was told of the key or its generations: look now."""
@@ -156,6 +159,10 @@ class Hold:
         if self._leads():  # else its end has freed the lease, or owes it
             await self._store.release(self._key, self._token, policy.op_timeout)
         return False
+
+
+async def nothing_more() -> None:
+    """What is left to do for an answer that nobody could follow."""
 
 
 def _nothing() -> None: ...

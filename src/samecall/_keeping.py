@@ -83,10 +83,12 @@ class Keeper:
             payload = _there(stored)
             life = lifetime_of(request, value)
             entry = Entry(
-                Kind.VALUE, payload, began.stamp, life, life + policy.spare_for, cost, now, 0,
-                request.trace, request.tags, began.generations,
+                Kind.VALUE, payload, began.stamp, life, life + policy.spare_for, cost, now,
+                len(payload.data), request.trace, request.tags, began.generations,
             )  # fmt: skip
-            entry, data = self.envelopes.seal(request.key, entry, policy.compress_over)
+            data = None
+            if not self.store.away or entry.size > policy.max_entry:
+                entry, data = self.envelopes.seal(request.key, entry, policy.compress_over)
         except FAULTS as error:  # whatever it is, the answer is paid for
             self.books.paid(request, cost, None, bill(request, value))
             flight.land(Unstored(value, request))
@@ -98,12 +100,16 @@ class Keeper:
             flight.land(found)
             self.counters.unwanted += life == 0
             return None
+        if data is None:  # nobody is there to tell, and an envelope is for nobody else
+            if self.generations.believed(request.key.namespace, entry):
+                self._keep_own(flight, request, entry, self.generations.copies.era)
+            flight.land(found)
+            return None
         if len(data) > policy.max_entry:
             flight.land(found)
             self.report(f"an answer of {len(data)} bytes is over max_entry ({policy.max_entry})")
             return None
-        self.trust.leads(request.fill)
-        self.keep(flight, request, entry, float("inf"), began.era)
+        self._keep_own(flight, request, entry, began.era)
         if request.streams:  # its recording ends before the store is told, and says how
             flight.land(found)
         return lambda claim: self._commit(flight, claim, request, found, data)
@@ -160,6 +166,11 @@ class Keeper:
         self._remember(entry.stamp, crashed.told, ttl)
         flight.land(crashed)
         return lambda claim: claim.fail(data, ttl)
+
+    def _keep_own(self, flight: Flight[Outcome], request: Request, entry: Entry, era: int) -> None:
+        """Hold what was made here in L1."""
+        self.trust.leads(request.fill)
+        self.keep(flight, request, entry, float("inf"), era)
 
     def keep(
         self, flight: Flight[Outcome], request: Request, entry: Entry, until: float, era: int

@@ -73,8 +73,8 @@ class Listener(Request):
         async with studio.recording(tape):
             flight.generation.led_by(claim.stamp)
             if claim.state is ClaimState.ALONE or not studio.archive.records:
-                async with hold.kept(takes=False):
-                    yield _nothing
+                async with hold.kept(takes=False) as nothing:
+                    yield nothing
                 return
             lease, timeout = self.policy.lease, self.policy.op_timeout
             heard = partial(_heard, flight)
@@ -183,9 +183,6 @@ def listener(request: Request, view: TrackCodec, clock: Clock) -> Listener:
         tags=request.tags, asked=request.asked, calls=request.calls, stream=view.stream,
         clock=clock,
     )  # fmt: skip
-
-
-async def _nothing() -> None: ...
 
 
 def _heard(flight: Flight[Outcome], followers: int) -> None:

@@ -44,6 +44,10 @@ class Looks:
         if keeper.store.prompt is None or self.flights.settling(key):
             self.flights.take_off(flight, lambda f: self.fly(f, request, None))
             return
+        if keeper.store.away:  # as if it had not answered, and no question is made
+            unasked = Begun(new_token(key), keeper.clock.now(), None, sent=False)
+            self.flights.take_off(flight, lambda f: self.fly(f, request, unasked))
+            return
         request.fill = keeper.trust.begin(key)
         keeper.generations.ahead(key.namespace, request.tags, policy)
         flight.asked = look = _Look(self, flight, request)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -92,16 +92,14 @@ class Request:
             self.key, self.call, self.policy, self.codec, seen, tags=self.tags, asked=self.asked
         )
 
-    @asynccontextmanager
-    async def led(
+    def led(
         self, claim: Claim, hold: Hold, flight: Flight[Outcome], studio: Studio
-    ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+    ) -> AbstractAsyncContextManager[Callable[[], Awaitable[None]]]:
         """Around the call of a flight that leads for this request, until the store is told.
 
         Gives what is to be awaited once the flight has landed.
         """
-        async with hold.kept():
-            yield _nothing
+        return hold.kept()
 
     def begins(self, generations: tuple[bytes, ...]) -> None:
         """The call is about to be made, under these generations."""
@@ -152,10 +150,6 @@ class Grounded:
 
 
 Outcome = Found | Unstored | Crashed | Grounded
-
-
-async def _nothing() -> None:
-    """What is left to do for an answer that nobody could follow."""
 
 
 def ended(error: BaseException | None) -> Outcome:

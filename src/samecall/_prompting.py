@@ -32,7 +32,7 @@ class Heard(Protocol):
 
 @dataclass(slots=True)
 class Begun:
-    """An ACQUIRE that has been answered before there is a claim; seconds on the cache's clock."""
+    """What came of an ACQUIRE before there is a claim; seconds on the cache's clock."""
 
     token: bytes
     asked: float
@@ -41,6 +41,8 @@ class Begun:
     current: bool | None = None
     """Whether the entry that it found is of the present generations; None: to be compared."""
     taken: bool = False
+    sent: bool = True
+    """Whether it went out at all, and what is to be copied was noted before."""
 
 
 class Question:

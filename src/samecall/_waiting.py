@@ -44,6 +44,9 @@ async def patience(task: asyncio.Future[T], seconds: float) -> bool:
     end. In the end a few turns of the loop go by in which a reply that is there already gets
     through.
     """
+    await asyncio.sleep(0)  # what needs no waiting is done by then, and needs no timer
+    if task.done():
+        return True
     loop = asyncio.get_running_loop()
     step = seconds / _SLICES
     left, most = seconds, seconds * MOST

@@ -46,6 +46,31 @@ async def test_a_silent_store_opens_the_breaker_at_once(w: World) -> None:
 
 
 @virtual
+async def test_answers_without_a_store_are_kept_here(w: World) -> None:
+    """While the generations that are known count; after that nobody knows whose they are."""
+    cache, provider = w.cache(), w.provider()
+    provider.answer("yes")
+    await cache.get_or_call("before", provider)
+    await w.turns()
+    every = "acquire", "generations", "commit", "release", "ping"
+    w.store.raise_on(*every, error=StoreUnreachable("gone"))
+    await cache.get_or_call("opens", provider)
+    assert breaker(w) == [True]
+    for key in "kk":
+        assert await cache.get_or_call(key, provider) == "yes"
+        await w.turns()
+    assert provider.calls == 3
+    await asyncio.sleep(10)
+    for key in "ll":
+        assert await cache.get_or_call(key, provider) == "yes"
+        await w.turns()
+    assert provider.calls == 5
+    assert cache.statistics().stored == 1
+    w.store.heal()
+    await asyncio.sleep(1)
+
+
+@virtual
 async def test_a_silent_part_of_a_store_is_not_the_store(w: World) -> None:
     """Nobody asked the others meanwhile: a ping that one of them answers keeps the breaker shut."""
     w.store.in_parts = True  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ from samecall.testing import FaultProxy
 
 MANY = 200
 MOST_STEPS = 2_800
-MOST_WITHOUT = 4_500
+MOST_WITHOUT = 3_300
 OURS = str(Path(samecall.__file__).parent)
 
 

@@ -19,20 +19,24 @@ class Keys:
     def __init__(self, between: dict[str, bytes] | None = None) -> None:
         self.at: dict[str, bytes] = {}
         self.between = between or {}
+        self.left = 5.0
 
     async def look(self, name: str) -> Found | None:
-        return Found(self.at[name], 5.0) if name in self.at else None
+        return Found(self.at[name], self.left) if name in self.at else None
 
     async def take(self, name: str) -> bool:
         self.at |= self.between
         self.between = {}
         return self.at.setdefault(name, TOKEN) is TOKEN
 
-    async def give_back(self) -> bool:
-        return self.at.pop("lease", None) == TOKEN
+    async def free(self, token: bytes) -> bool:
+        if self.at.get("lease") != token:
+            return False
+        del self.at["lease"]
+        return True
 
     async def acquire(self, seen: bytes = b"") -> Acquired:
-        return await acquire_by_key(NAMES, TOKEN, seen, self.look, self.take, self.give_back)
+        return await acquire_by_key(NAMES, TOKEN, seen, self.look, self.take, self.free)
 
 
 def data() -> bytes:
@@ -58,6 +62,14 @@ async def test_another_leads() -> None:
     keys = Keys()
     keys.at["lease"] = OTHER
     assert await keys.acquire() == Wait(OTHER, 5.0, b"")
+
+
+async def test_a_lease_without_an_end_is_taken() -> None:
+    """Nobody renews it; a follower would take it for one that is renewed at each look."""
+    keys = Keys()
+    keys.at["lease"], keys.left = OTHER, 0.0
+    assert await keys.acquire() == Lead(b"")
+    assert keys.at["lease"] is TOKEN
 
 
 async def test_a_value_is_a_hit_and_takes_no_lease() -> None:

@@ -52,9 +52,11 @@ def plain_form(value: object) -> bytes | None:
 
 def plain_form_and_kind(value: object) -> tuple[bytes | None, bool]:
     """As `plain_form`; and whether all that it shows as a list is one, and no tuple."""
-    spent = [0, 0]
+    row = int(type(value) is tuple)  # as most are: one round less
+    items: Collection[Any] = cast("Collection[Any]", value) if row else (value,)
+    spent = [row, row]
     try:
-        return (encode(value) if _are_plain((value,), spent, 0) else None), not spent[1]
+        return (encode(value) if _are_plain(items, spent, row) else None), not spent[1]
     except (UnicodeEncodeError, OverflowError, RecursionError):
         return None, False  # a lone surrogate, a very large number
 

@@ -27,7 +27,6 @@ from samecall._stamps import stamp_of
 __all__ = ["acquire_by_key"]
 
 Look = Callable[[str], Awaitable[Found | None]]
-_ETERNAL = 0.1  # seconds until one looks again at a lease that has no end
 
 
 async def acquire_by_key(
@@ -36,7 +35,7 @@ async def acquire_by_key(
     seen: bytes,
     look: Look,
     take: Callable[[str], Awaitable[bool]],
-    give_back: Callable[[], Awaitable[bool]],
+    free: Callable[[bytes], Awaitable[bool]],
 ) -> Acquired:
     """As ACQUIRE over value, error, lease and tombstone, in steps of one key each."""
     value_at, error_at, lease_at, tombstone_at = names
@@ -47,14 +46,17 @@ async def acquire_by_key(
         held = await look(lease_at)
         if held is None:
             raise StoreError("the slot moves, and its lease with it")
-        if held.data != token:
-            return Wait(held.data, held.left or _ETERNAL, _stamp(value))
+        if held.data != token and held.left > 0:
+            return Wait(held.data, held.left, _stamp(value))
+        # one without an end is nobody's, whoever would wait for it
+        if held.data != token and not (await free(held.data) and await take(lease_at)):
+            raise StoreError("the slot moves, and another was faster")
     value, error, tombstone = await asyncio.gather(*map(look, (value_at, error_at, tombstone_at)))
     if value is not None and _takes(seen, _stamp(value)):
-        await give_back()
+        await free(token)
         return Hit(value.data, value.left)
     if error is not None and seen != SEEN_ANY:
-        await give_back()
+        await free(token)
         return Failed(error.data, error.left)
     return Lead(_stamp(value), EPOCH_NONE if tombstone is None else tombstone.data)
 

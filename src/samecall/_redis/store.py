@@ -105,8 +105,8 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
             return acquired(await ask(scripts.ACQUIRE, keys, args))
         except SlotMoving:
             take = partial(self._take, token, _ms(lease))
-            give_back = partial(self.release, key, token)
-            return await acquire_by_key(keys, token, seen, self._look, take, give_back)
+            free = partial(self.release, key)
+            return await acquire_by_key(keys, token, seen, self._look, take, free)
 
     async def _take(self, token: bytes, lease: int, name: str) -> bool:
         command = (b"SET", name, token, b"NX", b"PX", lease)
