@@ -39,7 +39,7 @@ async def ask(room: Room, request: Request, mode: Mode) -> Outcome:
             return flight.outcome
     outcome = await room.board(request)
     if outcome is None:
-        if request.policy.on_timeout == "call" and request.spare is None:
+        if request.policy.on_timeout == "call" and not room.spares(request):
             request.refusals = REFUSALS
             return Grounded()
         wait = request.policy.wait

@@ -10,7 +10,6 @@ from samecall._clone import clone_error
 from samecall._codec import UNREADABLE
 from samecall._entry import Entry, Kind
 from samecall._errors import CacheMiss, ConfigurationError, ReentrantCall, Undecodable
-from samecall._freshness import usable
 from samecall._outcome import (
     REFUSALS,
     Crashed,
@@ -88,16 +87,15 @@ def instead(room: Room, request: Request, error: BaseException) -> object:
 def spared(room: Room, request: Request, error: BaseException) -> object:
     """As `instead`, and counts nothing."""
     entry = request.spare
-    if entry is not None and isinstance(error, Exception) and not isinstance(error, _OURS):
-        window = request.policy.stale_if_error
-        if usable(entry, request.policy, room.clock.now(), window):
-            try:
-                answer = request.codec.decode(entry.payload)
-            except Exception as fault:  # noqa: BLE001 - as in a call: what cannot be read is not there
-                room.emit(EntryUndecodable(request.key, type(fault).__name__))
-            else:
-                request.how, request.entry, request.stale = "l2", entry, True
-                return answer
+    hides = isinstance(error, Exception) and not isinstance(error, _OURS)
+    if entry is not None and hides and room.spares(request):
+        try:
+            answer = request.codec.decode(entry.payload)
+        except Exception as fault:  # noqa: BLE001 - as in a call: what cannot be read is not there
+            room.emit(EntryUndecodable(request.key, type(fault).__name__))
+        else:
+            request.how, request.entry, request.stale = "l2", entry, True
+            return answer
     raise error
 
 

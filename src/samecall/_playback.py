@@ -161,9 +161,10 @@ class _Consumer:
         """Go on with a stale stream in place of an error before the first item; else raise it."""
         if self._at:
             raise error
-        if self._seat is not None and self._request.spare is None:
-            self._request.spare = self._seat.spare
-        got = spared(self._room, self._request, error)
+        request = self._request
+        if self._seat is not None and request.spare is None and request.seen != SEEN_ANY:
+            request.spare = self._seat.spare
+        got = spared(self._room, request, error)
         if not isinstance(got, Track):
             raise error
         self._play(got)

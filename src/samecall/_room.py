@@ -115,9 +115,13 @@ class Room:
         if usable(entry, policy, now, policy.stale_while_revalidate):
             request.stale = True
             return True
-        if usable(entry, policy, now, policy.stale_if_error):
-            request.spare = entry
+        request.spare = entry  # who joins the flight may take it, though this one does not
         return False
+
+    def spares(self, request: Request) -> bool:
+        """Whether what was put by may answer this request."""
+        entry, policy = request.spare, request.policy
+        return entry is not None and usable(entry, policy, self.clock.now(), policy.stale_if_error)
 
     def _landed(self, request: Request) -> Found | None:
         # an answer that is being stored is in this memory as much as one that is: nobody waits
@@ -137,7 +141,7 @@ class Room:
 
     def spare(self, flight: Flight[Outcome], request: Request) -> None:
         """What the one who started a flight has put by will do for those who joined it, too."""
-        if request.spare is None and flight.about is not None:
+        if request.spare is None and request.seen != SEEN_ANY and flight.about is not None:
             request.spare = flight.about.spare
 
     def join(self, request: Request) -> tuple[Flight[Outcome], bool]:

@@ -306,6 +306,43 @@ async def test_no_refresh_by_name_is_answered_with_what_it_was_to_replace(w: Wor
         await cache.get_or_call("k", provider, mode="refresh")
 
 
+@pytest.mark.parametrize("more", L1)
+@pytest.mark.parametrize("first", ["strict", "lax"])
+@virtual
+async def test_readers_of_one_flight_go_each_by_its_own_policy(
+    w: World, first: str, more: dict[str, Any]
+) -> None:
+    """Whoever began it: the stale answer is for who takes one, and not for who says "refresh"."""
+    cache, provider, own = w.cache(SIE, **more), w.provider(), w.provider()
+    own.answer("own")
+    await fill(w, cache, SIE)
+    await asyncio.sleep(11)
+    strict, young = SIE.replace(stale_if_error=0), SIE.replace(max_age=5)
+    policies = [strict, SIE] if first == "strict" else [SIE, strict]
+
+    def ask(policy: Policy, mode: Any = "use") -> asyncio.Task[Any]:
+        return asyncio.ensure_future(cache.get_or_call("k", provider, policy=policy, mode=mode))
+
+    asked = [ask(policy) for policy in (*policies, young)]
+    await provider.until_waiting(1)
+    asked.append(ask(SIE, "refresh"))
+    for policy, on_timeout, answer in (
+        (SIE, "call", "old"), (strict, "call", "own"), (strict, "raise", "")
+    ):  # fmt: skip
+        waits = policy.replace(wait=1, on_timeout=on_timeout)
+        late = cache.get_or_call("k", own, policy=waits)
+        if answer:
+            assert await late == answer
+        else:
+            with pytest.raises(WaitTimeout):
+                await late
+    provider.fail(ValueError("down"))
+    told = [each if isinstance(each, str) else type(each) for each in await outcomes(*asked)]
+    mine = [ValueError, "old"] if first == "strict" else ["old", ValueError]
+    assert told == [*mine, ValueError, ValueError]
+    assert (provider.calls, own.calls) == (1, 1)
+
+
 def test_what_may_be_used_in_which_window() -> None:
     """A window never reaches past the life of the entry, nor past the reader's `max_age`."""
     entry = Entry(Kind.VALUE, Payload("t", b""), b"s" * 16, 10.0, 40.0, born=0.0)

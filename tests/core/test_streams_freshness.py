@@ -37,6 +37,29 @@ async def test_instead_of_an_error_the_stale_stream(w: World, more: dict[str, An
     assert cache.statistics().stale == 3
 
 
+@pytest.mark.parametrize("first", ["strict", "lax"])
+@virtual
+async def test_readers_of_one_flight_go_each_by_its_own_policy(w: World, first: str) -> None:
+    """The stale stream is for who takes one, and not for who says "refresh"."""
+    cache, source = w.cache(SIE), Source()
+    source.put("a", "b", None)
+    await take(cache.stream("k", source))
+    await w.turns()
+    await asyncio.sleep(11)
+    strict = SIE.replace(stale_if_error=0)
+    policies = [strict, SIE] if first == "strict" else [SIE, strict]
+    consumers = [Consumer(cache.stream("k", source, policy=policy)) for policy in policies]
+    await w.turns()
+    consumers.append(Consumer(cache.stream("k", source, mode="refresh")))
+    await w.turns()
+    source.put(ZeroDivisionError("down"))
+    told = await outcomes(*(each.task for each in consumers))
+    told = [each if isinstance(each, list) else type(each) for each in told]
+    own = {strict: ZeroDivisionError, SIE: ["a", "b"]}
+    assert told == [*(own[policy] for policy in policies), ZeroDivisionError]
+    assert source.calls == 2
+
+
 @virtual
 async def test_no_stale_stream_after_a_first_item(w: World) -> None:
     """What broke off is not gone on with by another generation."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
 from place_support import PATIENT, Place, stored, until
 from pydantic import BaseModel
 
@@ -184,6 +184,58 @@ def test_a_synchronous_client(where: object) -> None:
         assert provider.calls == 1
 
 
+def test_a_synchronous_clients_stream(where: object) -> None:
+    """Live for threads that ask at once, and part for part in another process."""
+    asked: Any = {
+        "response_model": Person,
+        "messages": [{"role": "user", "content": f"stream {id(where)}"}],
+    }
+    with StubProvider.in_thread() as provider:
+        sdk = OpenAI(api_key="no-key", base_url=provider.openai_url)
+        bare = instructor.from_openai(sdk, model="stub-1")
+        policy = Policy(op_timeout=PATIENT)
+        one, other = (cached(bare, Cache(where, policy=policy, l1=None)) for _ in range(2))
+        provider.hold()
+        with ThreadPoolExecutor(5) as pool:
+            tasks = [pool.submit(lambda: list(one.create_partial(**asked))) for _ in range(5)]
+            while provider.waiting < 1:
+                pass
+            provider.release()
+            parts = [task.result() for task in tasks]
+        assert all(each == parts[0] for each in parts)
+        assert list(other.create_partial(**asked)) == parts[0]
+        assert provider.calls == 1
+
+
+def test_a_synchronous_function_is_looked_at_renewed_and_forgotten(where: object) -> None:
+    """By one process for the other."""
+    calls = 0
+    namespace = f"blocking-{id(where)}"
+
+    def made() -> Any:
+        cache = Cache(where, namespace=namespace, policy=Policy(op_timeout=PATIENT), l1=None)
+
+        @cache.memoize(tags=("t",))
+        def count(text: str) -> Point:
+            nonlocal calls
+            calls += 1
+            return Point(float(calls))
+
+        return count
+
+    one, other = made(), made()
+    assert other.peek("a") is None
+    assert one("a") == Point(1.0)
+    while other.peek("a") != Point(1.0):  # it is stored a moment later
+        pass
+    assert other.refresh(text="a") == Point(2.0)
+    while one.peek("a") != Point(2.0):
+        pass
+    other.forget("a")
+    assert one.peek("a") is None
+    assert one("a") == Point(3.0)
+
+
 def test_instructors_own_cache(where: object) -> None:
     """What one process keeps, the other one finds; for as long as it says."""
     policy = Policy(op_timeout=PATIENT)
@@ -196,3 +248,39 @@ def test_instructors_own_cache(where: object) -> None:
     assert other.get(key) == '{"name": "Ada"}'
     one.set(f"{key}-2", "never", ttl=0)
     assert other.get(f"{key}-2") is None
+    one.set(f"{key}-3", "short", ttl=0.05)
+    while other.get(f"{key}-3") is None:
+        pass
+    while other.get(f"{key}-3") is not None:
+        pass
+
+
+def test_instructors_clients_with_it(where: object) -> None:
+    """A synchronous and an asynchronous client of two processes: one pays, one hits."""
+    text = f"native {id(where)}"
+    asked: Any = {"response_model": Person, "messages": [{"role": "user", "content": text}]}
+    policy = Policy(op_timeout=PATIENT)
+
+    def native() -> Any:
+        return NativeCache(where, policy=policy, l1=None, ttl=600)
+
+    async def elsewhere(url: str) -> Any:
+        async with AsyncOpenAI(api_key="no-key", base_url=url) as sdk:
+            client = instructor.from_openai(
+                sdk, model="stub-1", cache=native(), cache_namespace="fleet"
+            )
+            return await client.create_with_completion(**asked, cache_ttl=60)
+
+    with (
+        StubProvider.in_thread() as provider,
+        OpenAI(api_key="no-key", base_url=provider.openai_url) as sdk,
+    ):
+        mine = native()
+        client = instructor.from_openai(sdk, model="stub-1", cache=mine, cache_namespace="fleet")
+        first = client.create(**asked, cache_ttl=60)
+        while mine.cache.statistics().stored < 1:
+            pass
+        again, completion = asyncio.run(elsewhere(provider.openai_url))
+        assert again.model_dump() == first.model_dump()
+        assert completion.model == "stub-1"
+        assert provider.calls == 1

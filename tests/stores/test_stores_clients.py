@@ -12,7 +12,7 @@ from place_support import PATIENT, Place, stored
 from pydantic import BaseModel
 
 import instructor
-from samecall import Policy
+from samecall import Cache, Policy
 from samecall.instructor import cached, key_of, warm
 from samecall.testing import StubProvider
 
@@ -121,3 +121,25 @@ async def test_calls_are_made_ahead_of_time(
 
 def patient(**fields: Any) -> Policy:
     return Policy(op_timeout=PATIENT, **fields)
+
+
+async def test_a_function_that_asks_an_instructor_client(
+    place: Place, provider: StubProvider, bare: Any
+) -> None:
+    """What it gave the one process, and the other, are of the class that the function names."""
+
+    def made(cache: Cache) -> Any:
+        @cache.memoize
+        async def extract(text: str) -> Person:
+            messages = [{"role": "user", "content": text}]
+            return await bare.create(response_model=Person, messages=messages)  # type: ignore[no-any-return]
+
+        return extract
+
+    here, there = place.cache(), place.cache()
+    first = await made(here)(f"who {place.namespace}")
+    await stored(here)
+    again = await made(there)(text=f"who {place.namespace}")
+    assert again == first
+    assert type(again) is type(first) is Person
+    assert provider.calls == 1

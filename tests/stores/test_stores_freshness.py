@@ -49,6 +49,25 @@ async def test_a_refresh_that_fails_leaves_the_stale_answer(place: Place) -> Non
     assert one.statistics().errors == other.statistics().errors == 0
 
 
+async def test_a_refresh_that_hangs_holds_up_nobody(place: Place) -> None:
+    """Nor what is forgotten meanwhile; when it ends at last, nobody gets what it brings."""
+    policy, hung = Policy(ttl=1_000, stale_while_revalidate=1_000), GatedProvider[Any]()
+    one, other = await filled(place, policy)
+    await place.age(one, 1_500)
+    assert await one.get_or_call("k", hung) == "old"
+    await hung.until_waiting(1)
+    for cache in (one, other, one, other):
+        assert await cache.get_or_call("k", says("not called")) == "old"
+    await other.forget("k")
+    for cache in (one, other):
+        assert await cache.get_or_call("k", says("new")) == "new"
+    hung.answer("late")
+    await place.settled(one)
+    for cache in (one, other):
+        assert await cache.get_or_call("k", says("not called")) == "new"
+    assert hung.calls == 1
+
+
 async def test_instead_of_an_error_the_stale_answer(place: Place) -> None:
     """In the process that called, and in the one that is told of the error."""
     one, other = await filled(place, Policy(ttl=1_000, stale_if_error=2_000, error_ttl=1_000))

@@ -120,6 +120,47 @@ async def test_damage_in_the_middle_is_named_and_what_stands_before_it_is_stored
     assert await kept(source) == list(range(20))
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        ("twice", r"^line 4: key .* stands here a second time; what stands before it is stored"),
+        ("cut", r"^line 4: it is cut off"),
+        ("missing", r"^line 4: it is missing"),
+        ("newer", r"^line 1: format 'samecall/2' is newer"),
+        ("another key", r"^line 2: sealed with a key that is not here"),
+        ("no key", r"^line 2: it is sealed, and there is no key here"),
+    ],
+)
+async def test_a_file_that_is_not_as_it_was_written(
+    place: Place, tmp_path: Path, spoilt: str, told: str
+) -> None:
+    """The line is named, what stands before it is stored, and nothing of it or after it."""
+    file, seal = tmp_path / "entries.jsonl", SEALS[1]
+    source = await filled(place, seal, 3)
+    await source.export(file)
+    await source.clear(reclaim=True)
+    head, *lines = file.read_text().splitlines(keepends=True)
+    match spoilt:
+        case "twice":
+            lines[2] = lines[0]
+        case "cut":
+            lines[2] = lines[2][:-9]
+        case "missing":
+            del lines[2]
+        case "newer":
+            head = head.replace("samecall/1", "samecall/2")
+        case "another key":
+            seal = Seal({"other": b"o" * 32}, "other")
+        case _:
+            seal = None
+    file.write_text(head + "".join(lines))
+    reader = place.cache(seal=seal)
+    with pytest.raises(Undecodable, match=told):
+        await reader.import_(file)
+    assert len(await place.values(reader)) == (2 if "line 4" in told else 0)
+    assert len(await kept(source, 3)) == len(await place.values(reader))
+
+
 async def test_calls_ahead_of_time(place: Place) -> None:
     """Interrupted by an error of one, begun again: what is there is not called for."""
     one, other = (place.cache(Policy(error_ttl=0)) for _ in range(2))

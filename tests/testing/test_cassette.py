@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 import instructor
 from samecall import CacheMiss, Cassette, ConfigurationError, Policy
+from samecall._cassette.tape import add_to_tape
 from samecall._ports import Payload
 from samecall._stream.codec import PlainStreamCodec
 from samecall.instructor import cached
@@ -394,6 +395,53 @@ def test_what_was_answered_is_recorded_though_the_loop_ends_at_once(path: Path) 
         assert len(path.read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("on_abandon", ["finish", "abandon"])
+def test_a_stream_that_its_consumer_leaves_is_recorded_to_its_end(
+    path: Path, on_abandon: Any
+) -> None:
+    """Or its test would find nothing to replay, whose loop ends right after."""
+    began = 0
+
+    async def items() -> AsyncIterator[int]:
+        nonlocal began
+        began += 1
+        for number in range(5):
+            yield number
+            await asyncio.sleep(0)
+
+    async def stream() -> AsyncIterator[int]:
+        return items()
+
+    async def test(cassette: Cassette) -> None:
+        taken = cassette.stream("a", stream)
+        assert await anext(taken) == 0
+        await taken.aclose()
+
+    for mode in ("record", "replay"):
+        cassette = Cassette(path, mode=mode, policy=Policy(on_abandon=on_abandon))  # type: ignore[arg-type]
+        asyncio.run(test(cassette))
+        cassette.save()
+        assert len(path.read_text().splitlines()) == 2
+    assert began == 1
+
+
+def test_a_client_whose_stream_is_left_is_recorded_to_its_end(path: Path) -> None:
+    async def test(cassette: Cassette, url: str) -> None:
+        async with AsyncOpenAI(base_url=url, api_key="key") as sdk:
+            on = cached(instructor.from_openai(sdk, model="m"), cassette)
+            messages: Any = [{"role": "user", "content": TEXT}]
+            parts = on.create_partial(response_model=Person, messages=messages)
+            await anext(parts)
+            await parts.aclose()
+
+    with StubProvider.in_thread() as stub:
+        for mode in ("record", "replay"):
+            cassette = Cassette(path, mode=mode)  # type: ignore[arg-type]
+            asyncio.run(test(cassette, stub.openai_url))
+            cassette.save()
+        assert stub.calls == 1
+
+
 _BLOCKING = """
 import sys
 from samecall import Cassette
@@ -454,6 +502,23 @@ async def test_two_that_rewrite_at_once_keep_what_both_have_paid_for(path: Path)
         assert [await cassette.get_or_call(key, pay("paid")) for key in "abc"] == ["a", "b", "c"]
         with pytest.raises(CacheMiss):
             await cassette.get_or_call("old", pay("paid"))
+
+
+def test_another_users_lock_is_not_in_the_way(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one who has recorded into the same file; who has paid for a call could not write it."""
+    opened: list[Path] = []
+    whole = Path.open
+
+    def opens(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.suffix == ".lock":
+            opened.append(self)
+        return whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", opens)
+    for user in (1, 2):
+        monkeypatch.setattr(os, "getuid", lambda user=user: user)
+        add_to_tape(path, {})
+    assert len(set(opened)) == 2
 
 
 async def test_the_file_can_be_reviewed(path: Path, recorded: Any) -> None:

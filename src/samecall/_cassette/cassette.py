@@ -35,7 +35,10 @@ _KEEPS_ALL: dict[str, Any] = {
     "early_refresh": 0.0,
     "should_store": None,
     "max_entry": 2**31,
+    "on_abandon": "finish",
 }
+_LEFT = 60.0
+"""Seconds in which a stream that its consumer has left is recorded to its end."""
 _SAVE_EVERY = 1.0
 _NOTED = 10_000
 
@@ -138,12 +141,21 @@ class Cassette(Cache):
                     yield item
         except CacheMiss:
             raise self.miss(at) from None
+        except GeneratorExit:  # who leaves early does so in a replay, too, and asks for it there
+            await self._finished(at)
+            raise
         await self._settled(at)
 
     async def _settled(self, at: Key) -> None:
         # a test's event loop may end with the test, and take along what is not on the tape yet
         if self.mode != "replay":
             await self._rooms.here().flights.settled(at)
+
+    async def _finished(self, at: Key) -> None:
+        flight = self._rooms.here().flights.leader(at)
+        if self.mode != "replay" and flight is not None and flight.task is not None:
+            await asyncio.wait({flight.task}, timeout=_LEFT)
+        await self._settled(at)
 
     async def refuse(self, key: Key, stamp: bytes) -> None:
         """Nothing: what is recorded is what is answered, whoever can read it."""

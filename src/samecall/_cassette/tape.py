@@ -159,6 +159,7 @@ def _alone(path: Path) -> Generator[None]:
         yield
         return
     name = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
-    with Path(tempfile.gettempdir(), f"samecall-{name}.lock").open("wb") as lock:
+    # one for each user: nobody may open another one's for writing
+    with Path(tempfile.gettempdir(), f"samecall-{os.getuid()}-{name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

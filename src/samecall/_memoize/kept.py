@@ -14,6 +14,7 @@ from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_of, result_of
 from samecall._memoize.asked import Asking
+from samecall._memoize.own import own, own_items
 from samecall._policy import Policy
 from samecall._ports import Codec, StreamCodec
 from samecall._warn import warn
@@ -150,13 +151,17 @@ class Kept:
             return await self._call(*args, **kwargs)
         return await self.cache.get_or_call(
             key,
-            lambda: self._call(*args, **kwargs),
+            lambda: self._called(args, kwargs),
             policy=self._policy,
             codec=self.codec,
             mode=mode,
             tags=self._tags_of(args, kwargs),
             asked=_asked(args, kwargs),
         )
+
+    async def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        answer = await self._call(*args, **kwargs)
+        return own(answer) if isinstance(self.codec, AnswersCodec) else answer
 
     def play(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode
@@ -168,7 +173,8 @@ class Kept:
             return self._play_uncached(unkeyable, self.function(*args, **kwargs))
 
         async def call() -> AsyncIterator[Any]:
-            return self.function(*args, **kwargs)  # type: ignore[no-any-return]
+            items: AsyncGenerator[Any] = self.function(*args, **kwargs)
+            return own_items(items) if isinstance(self.codec, AnswersCodec) else items
 
         return self.cache.stream(
             key,
