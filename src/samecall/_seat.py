@@ -7,7 +7,7 @@ one. When that one breaks it goes on from the stored value of the same stamp, or
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -71,10 +71,19 @@ class Seat:
                 continue
             patient = ends is None or not self._waits_for_others(tape)
             if not patient and ends is not None and now() >= ends:
-                raise WaitTimeout(f"no item within wait of {wait:g} s; the call goes on")
+                self._tire()
             generation = self._flight.generation.watchers
             changes = (generation,) if tape is None else (generation, self._tells(tape))
             await pause(None if patient else ends, *changes)
+
+    def _tire(self) -> NoReturn:
+        """The end of `wait`."""
+        request = self._request
+        policy, kept = request.policy, request.spare or self.spare
+        if policy.on_timeout == "call" and self._at == 0 and kept is None:
+            request.refusals = REFUSALS
+            raise Again
+        raise WaitTimeout(f"no item within wait of {policy.wait:g} s; the call goes on")
 
     def at_hand(self) -> Any:
         """The next item if it need not be waited for, else `NOTHING`; raises `Again`."""

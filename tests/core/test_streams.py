@@ -199,6 +199,27 @@ async def test_wait_bounds_a_follower(w: World) -> None:
     assert await leader.task == [1]
 
 
+@pytest.mark.parametrize("where", ["here", "there"])
+@virtual
+async def test_at_the_end_of_its_wait_a_follower_may_call_for_itself(w: World, where: str) -> None:
+    """Before its first item; once it has one, another call would say something else."""
+    cache, source, own = w.cache(), Source(), Source()
+    other = cache if where == "here" else w.cache()
+    leader = Consumer(cache.stream("k", source))
+    await w.turns()
+    own.put("own", None)
+    policy = Policy(wait=1, on_timeout="call")
+    assert [item async for item in other.stream("k", own, policy=policy)] == ["own"]
+    source.put(1)
+    follower = other.stream("k", own, policy=policy)
+    assert await anext(follower) == 1
+    with pytest.raises(WaitTimeout):
+        await anext(follower)
+    assert own.calls == own.closed == 1
+    source.put(None)
+    assert await leader.task == [1]
+
+
 @virtual
 async def test_modes(w: World) -> None:
     cache, source = w.cache(), Source()
