@@ -593,7 +593,8 @@ async def test_peek_and_forget_go_by_the_policy_of_the_function(cache: Cache) ->
     assert await picky.peek("a") is None
 
 
-async def test_should_store_hears_the_arguments_of_a_generator(cache: Cache) -> None:
+async def test_should_store_hears_the_arguments_by_name(cache: Cache) -> None:
+    """However they are given, and with defaults."""
     heard: list[Any] = []
 
     def rule(request: Any, answer: Any) -> bool:
@@ -607,7 +608,17 @@ async def test_should_store_hears_the_arguments_of_a_generator(cache: Cache) -> 
 
     assert [item async for item in items("a", most=1)] == ["a"]
     assert [item async for item in items(text="b")] == ["b", "b"]
-    assert heard == [((("a",), {"most": 1}), ["a"]), ({"text": "b"}, ["b", "b"])]
+    assert heard == [
+        ({"text": "a", "most": 1}, ["a"]), ({"text": "b", "most": 2}, ["b", "b"])
+    ]  # fmt: skip
+
+    @cache.memoize(policy=Policy(should_store=rule), key=lambda *args, **more: "c")
+    async def other(text: str, *, most: int = 2, **more: int) -> str:
+        return text
+
+    heard.clear()
+    await other("c", x=3)
+    assert heard == [({"text": "c", "most": 2, "more": {"x": 3}}, "c")]
 
 
 async def test_tags(cache: Cache) -> None:
