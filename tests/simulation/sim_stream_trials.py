@@ -15,7 +15,8 @@ _PACE = 0.1  # seconds between two items at the most
 _COPIED = 1.0  # seconds for which a process may go by a copy of the generations
 _SILENT = 5.0  # seconds more where the store has not told it any
 _ASKED = 0.02  # seconds in which who comes has asked for them
-_LOOKS = LEASE / 3 + 0.05
+_REST = 1.0  # seconds in which who was not told, as there was no store, asks nobody
+_LOOKS = LEASE / 3 + 0.05  # who makes the call looks at the pace of its renewals
 _NEWS, _SLOW_NEWS = 0.05, 2.5
 """Seconds after which a process that follows has heard of another's `forget`: a ring, and ACQUIRE;
 where replies are lost it looks every 2 s.
@@ -132,10 +133,9 @@ class Trial:
             return False
         own = one.process == forgotten.process
         news = _SLOW_NEWS if self.lossy else _NEWS
-        if one.process == made.process:  # which looks at the pace of its renewals
-            news += _LOOKS
+        looks = _LOOKS if one.process == made.process else 0.0
         asked = one.began + _ASKED  # its own question may be what was not answered
         silent = any(at <= asked for at in self.silent.get(one.process, ()))
-        copied = _COPIED + _SILENT * silent
-        grace = 0.0 if own else copied if forgotten.way != "key" else news
+        copied = _COPIED + _SILENT * silent + _REST * (self.away > 0)
+        grace = 0.0 if own else looks + (copied if forgotten.way != "key" else news)
         return one.began > forgotten.done + grace
