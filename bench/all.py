@@ -30,17 +30,18 @@ SCRIPTS = ("l1", "reads", "cold", "trips", "footprint", "native")
 HERE = Path(__file__).parent
 # Why a row may stay short of its target, by how its name begins; told for rows that do.
 REASONS = {
-    "share of a bare MGET": "an MGET answers one caller with one list; here each key has a task "
-    "of its own that waits for it, which alone costs asyncio more than the MGET (the row below "
-    "it), and the script also takes leases where nothing is found.",
-    "faster than a GET per call": "the same tasks are the larger part of what either way costs: "
-    "its floor says how many times faster an MGET is that wakes as many. The rest is a job, a "
-    "lease's script and a check of its reply for each key.",
+    "share of a bare MGET with": "an MGET answers one caller with one list; here each key has a "
+    "task of its own that waits for it, which alone costs asyncio more than the MGET (its floor "
+    "says what share an MGET keeps that wakes as many). Calls through `create` take their answers "
+    "where they come in; their share is the row without tasks.",
+    "share of a bare MGET": "the script also tells each key's age, and takes leases where nothing "
+    "is found; a job and a check of its reply for each key.",
+    "faster than a GET per call with": "the same tasks are the larger part of what either way "
+    "costs: its floor says how many times faster an MGET is that wakes as many.",
     "L2 hits through client.create": "even an MGET of ready names that wakes a task for each "
     "caller, and runs instructor's parser over what came, makes no more than its floor says, where "
     "the target is above that; beside it a hit builds its key, checks and expands the entry, and "
-    "is a flight that others can join. A quarter to a third of either is the garbage collector's, "
-    "which looks at the completions that the callers hold.",
+    "is a flight that others can join.",
     "faster than the best peer": "its floor says how many times faster than that peer the floor "
     "of a hit is, which has neither key nor lease nor check.",
     "commands of a wait": "a look every 2 s and the first two, SUBSCRIBE, two reads of the "

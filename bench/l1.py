@@ -43,7 +43,12 @@ async def measure(rounds: int, calls: int) -> list[Row]:
         async def restore_and_parse() -> Any:
             return await parse(ChatCompletion.model_validate_json(data))
 
+        async def looked() -> Any:
+            value: Any = await ours.create(**asked)
+            return value._raw_response  # made by who looks at it
+
         ways = {
+            "looked": looked,
             "hit": lambda: ours.create(**asked),
             "auto": lambda: auto.create(**asked),
             "parser": parse,
@@ -55,14 +60,17 @@ async def measure(rounds: int, calls: int) -> list[Row]:
                 found[name].append(await timed(ask, calls))
     us = {name: 1e6 * statistics.median(values) for name, values in found.items()}
     peer, floor = f"AutoCache {us['auto']:.0f} µs", f"parser on bytes {us['from bytes']:.1f} µs"
-    times, over = us["auto"] / us["hit"], us["hit"] / us["from bytes"]
+    times, over = us["auto"] / us["looked"], us["looked"] / us["from bytes"]
     return [
-        Row("L1 hit through client.create", us["hit"], "µs", "", None, peer, floor),
+        Row("L1 hit through client.create, nobody looks at the completion", us["hit"], "µs", "",
+            None, peer, floor),
+        Row("L1 hit through client.create, completion looked at", us["looked"], "µs", "", None,
+            peer, floor),
         Row("faster than AutoCache", times, "times", "at least 25", times >= 25, peer, floor),
         Row("L1 hit over the parser on the stored bytes", over, "times", "at most 2.5", over <= 2.5,
             "", floor),
-        Row("L1 hit over the parser alone, completion restored", us["hit"] / us["parser"], "times",
-            "", None, "", f"parser {us['parser']:.1f} µs"),
+        Row("L1 hit over the parser alone, completion looked at", us["looked"] / us["parser"],
+            "times", "", None, "", f"parser {us['parser']:.1f} µs"),
         *_keys(rounds),
     ]  # fmt: skip
 

@@ -202,10 +202,11 @@ class Flights(Generic[OutcomeT]):
         if flight is not None and flight.doubted is not None:
             flight.doubted()
 
-    def doubt_all(self, mine: Callable[[Any], bool]) -> None:
-        """The same for those whose keys are `mine`."""
-        for key in filter(mine, tuple(self._leading)):
-            self.doubt(key)
+    def doubt_all(self, mine: Callable[[Any, Any], bool]) -> None:
+        """The same for those that are `mine` by their keys and what they are about."""
+        for key, flight in tuple(self._leading.items()):
+            if mine(key, flight.about):
+                self.doubt(key)
 
     def detach(self, mine: Callable[[Flight[OutcomeT]], bool]) -> list[Flight[OutcomeT]]:
         """Nobody joins these flights any more, and they keep nothing; their callers stay."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 __all__ = [
     "EPOCH_NONE",
@@ -42,21 +44,21 @@ class Offer(NamedTuple):
     again: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Bytes at a key and the seconds that the store will keep them."""
 
-    data: bytes = field(repr=False)
+    data: bytes
     left: float
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.data)} bytes, left={self.left!r})"
 
-@dataclass(frozen=True, slots=True)
-class Hit(Found):
+
+class Hit(Found, frozen=True):
     """ACQUIRE: a value is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed(Found):
+class Failed(Found, frozen=True):
     """ACQUIRE: a leader failed a moment ago; `data` is an entry of kind ERROR or REFUSED."""
 
 

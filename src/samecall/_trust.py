@@ -58,7 +58,7 @@ class Trust:
         take_back: Callable[[str | None, str | None], None] = lambda _, __: None,
     ) -> None:
         self.doubt: Callable[[Key], None] = lambda _: None
-        self.doubt_all: Callable[[Callable[[Any], bool]], None] = lambda _: None
+        self.doubt_all: Callable[[Callable[[Any, Any], bool]], None] = lambda _: None
         """What is done about calls in the air whose keys, or generations, have changed."""
         self._take_back = take_back
         self._l1 = l1 if l1 is not store else None
@@ -143,7 +143,11 @@ class Trust:
         # What is on its way was compared before, and will be compared anew; so will what is here:
         # it may be the same generation still, sealed anew or kept for longer.
         self._take_back(namespace, tag)
-        self.doubt_all(lambda key: key.namespace == namespace)
+
+        def bears(key: Key, about: Any) -> bool:
+            return key.namespace == namespace and (not tag or about is None or tag in about.tags)
+
+        self.doubt_all(bears)
 
     def doubtful(self) -> None:
         self._told = False

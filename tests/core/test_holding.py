@@ -146,6 +146,23 @@ async def test_what_is_told_of_is_looked_into_at_once(w: World, way: str) -> Non
 
 
 @virtual
+async def test_a_change_of_what_a_call_does_not_bear_costs_it_nothing(w: World) -> None:
+    """Many tags change while few calls are in the air."""
+    one, provider = w.cache(), w.provider()
+    leads = ask(one, provider)
+    await provider.until_waiting(1)
+    trust = one._rooms.here().trust
+    for namespace, tag, renewals in (
+        ("default", "u", 0), ("another", "", 0), ("default", "t", 1), ("default", "", 2)
+    ):  # fmt: skip
+        trust.renewed(namespace, tag)
+        await w.turns()
+        assert w.store.calls["renew"] == renewals
+    provider.answer("yes")
+    assert await leads == "yes"
+
+
+@virtual
 async def test_a_change_that_was_no_forget_costs_a_renewal(w: World) -> None:
     """Callers still join, and the answer is stored."""
     one, provider = w.cache(), w.provider()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import threading
 from collections.abc import Callable
@@ -280,3 +281,19 @@ async def test_a_long_text_is_stored_once(
     long = await keep(bare, cache)
     assert not has_gist(long)
     assert long.hit().value.name == "A" * 5000
+
+
+def test_a_hit_gives_the_collector_little_to_look_at(kept: Kept) -> None:
+    """Ten objects; with the completion and its usage they are 34."""
+    answers: list[Any] = [None] * 100
+    kept.hit()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for number in range(100):
+            answers[number] = kept.hit()
+        more = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert 0 < more <= 12 * len(answers)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
+from redis_parts import new_key
 
 from samecall import L1, Cache, Policy
 from samecall._embedded import EmbeddedServer
@@ -127,7 +128,8 @@ async def test_forgotten_in_one_step_in_both_processes(place: str, way: str) -> 
 @pytest.mark.parametrize("place", ["redis"], indirect=True)
 async def test_a_generation_that_is_only_written_anew_empties_no_l1(place: str) -> None:
     """The server tells of it as of one that has ended: what bears it is compared once more."""
-    async with two(place, "anew", l1=L1()) as (one, _):
+    name = new_key().namespace
+    async with two(place, name, l1=L1()) as (one, _):
         provider = GatedProvider[Any]()
         provider.answer("kept")
         for key, tags in (("k", ("invoice",)), ("j", ("invoice",)), ("apart", ())):
@@ -142,10 +144,10 @@ async def test_a_generation_that_is_only_written_anew_empties_no_l1(place: str) 
         l1.drop_all()  # what was copied before is not trusted for long
         for key in ("k", "j", "apart"):
             assert await one.get_or_call(key, provider) == "kept"
-        (held,) = await store.generations("anew", ("invoice",), 10.0)
+        (held,) = await store.generations(name, ("invoice",), 10.0)
         before, hits = one._rooms.copies.changes, one.statistics()
         offer = Offer(held, instead=held, again=held)  # as one that is sealed anew
-        assert await store.generations("anew", ("invoice",), 10.0, (offer,)) == (held,)
+        assert await store.generations(name, ("invoice",), 10.0, (offer,)) == (held,)
         async with asyncio.timeout(60):
             while one._rooms.copies.changes == before:
                 await asyncio.sleep(0.001)

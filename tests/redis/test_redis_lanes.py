@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from redis.asyncio import Redis
@@ -14,9 +15,10 @@ from redis_parts import PATIENT, new_data, new_key
 
 from samecall._embedded import EmbeddedServer
 from samecall._errors import StoreError, StoreUnreachable
-from samecall._ports import Hit, Lead, Wait
-from samecall._redis import RedisStore, open_redis, scripts
+from samecall._ports import Found, Hit, Lead, Wait
+from samecall._redis import RedisStore, names, open_redis, scripts
 from samecall._redis.link import pack
+from samecall._stamps import stamp_of
 
 LONG = 600.0
 
@@ -59,6 +61,29 @@ async def test_one_tick_is_one_command(calm: tuple[RedisStore, Redis]) -> None:
         key.digest for key in keys[::2]
     ]
     assert got[1::2] == [Lead(b"")] * 100
+
+
+async def test_what_differs_within_one_batch(calm: tuple[RedisStore, Redis]) -> None:
+    """Each key's own token, lease and stamp, also where most of one command have them alike."""
+    store, raw = calm
+    keys = [new_key() for _ in range(6)]
+    kept, refused, *free = keys
+    for key in (kept, refused):
+        await store.set(key, new_data(key), LONG)
+    stamp = stamp_of((await store.get(refused) or Found(b"", 0.0)).data)
+    tokens = [token() for _ in keys]
+    tokens[4] = b"short"
+    leases = [LONG, LONG, LONG, 60.0, LONG, LONG]
+    seens = [b"", stamp, b"", b"", b"", b"*"]
+    asked = zip(keys, tokens, seens, leases, strict=True)
+    got = await asyncio.gather(*(store.acquire(*each) for each in asked))
+    assert isinstance(got[0], Hit)
+    assert got[1:] == [Lead(stamp), *[Lead(b"")] * 4]
+    assert await raw.exists(names.lease(kept)) == 0
+    for key, own, lease in list(zip(keys, tokens, leases, strict=True))[1:]:
+        assert await raw.get(names.lease(key)) == own
+        assert lease - 30 < await raw.ttl(names.lease(key)) <= lease
+    assert await store.acquire(free[0], token(), b"", LONG) == Wait(tokens[2], ANY, b"")
 
 
 async def test_the_next_batch_gathers_while_one_is_in_flight(
@@ -292,6 +317,26 @@ async def test_a_stray_reply_is_never_an_answer(calm: tuple[RedisStore, Redis]) 
     with pytest.raises(StoreError):
         await store.get(key)
     assert await store.get(key) is not None
+
+
+async def test_a_reply_that_nobody_can_read_ends_its_own_job(
+    calm: tuple[RedisStore, Redis],
+) -> None:
+    """And whoever shares the batch has an answer."""
+    store, _ = calm
+    key = new_key()
+    await store.set(key, new_data(key), LONG)
+    assert await store.get(key) is not None  # from now on the server knows the script
+
+    def breaks(_: Any) -> Any:
+        raise ZeroDivisionError
+
+    broken = store._reads.ask(scripts.LOOK, (f"{key.namespace}:v:x",), (), read=breaks)
+    done, _ = await asyncio.wait((broken,), timeout=PATIENT / 3)
+    assert done
+    assert isinstance(broken.exception(), StoreError)
+    assert isinstance(await store.acquire(key, token(), b"", LONG), Hit)
+    assert store.statistics()["reads"] == 0
 
 
 async def test_a_closed_store(own_server: EmbeddedServer) -> None:

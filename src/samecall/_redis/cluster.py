@@ -49,9 +49,8 @@ class ClusterLane:
             raise StoreError("this store is closed")
         writes, limit = self._writes, self._router.limit
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = Errand(script, keys, args, future, settles=settles, writes=writes, limit=limit)
-        job.read, job.told = read, told
-        self._router.place(job)
+        errand = Errand(script, keys, args, future, settles=settles, read=read, told=told)
+        self._router.place(errand.sets_out(writes=writes, limit=limit))
         return future
 
     async def probe(self, script: Script, name: str) -> Any:

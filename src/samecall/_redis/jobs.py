@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from redis.exceptions import MovedError
 
 from samecall._errors import StoreError, StoreUnusable
@@ -15,35 +16,25 @@ from samecall._redis.scripts import Script
 __all__ = ["Group", "Job"]
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One key's part of a script (or, without a script, a whole command in `args`).
 
     Every script may be sent twice, so a lost reply is asked for again. One that must `settle`
     something goes out even if its caller has gone and the lane's task is cancelled.
     """
 
-    __slots__ = ("args", "asking", "keys", "read", "reply", "resent", "script", "settles", "told")
-
-    def __init__(
-        self,
-        script: Script | None,
-        keys: tuple[str, ...],
-        args: Command,
-        reply: Reply,
-        *,
-        settles: bool,
-        read: Callable[[Any], Any] | None = None,
-        told: Told | None = None,
-    ) -> None:
-        self.script = script
-        self.keys = keys
-        self.args = args
-        self.reply = reply
-        self.settles = settles
-        self.read = read  # makes of a reply what is asked for; raises `StoreError`
-        self.told = told  # hears what comes of it, whether anybody waits or not
-        self.resent = False
-        self.asking = False  # a cluster's node sent it here and keeps the slot (ASK)
+    script: Script | None
+    keys: tuple[str, ...]
+    args: Command
+    reply: Reply
+    settles: bool
+    read: Callable[[Any], Any] | None = None
+    """Makes of a reply what is asked for; raises `StoreError`."""
+    told: Told | None = None
+    """Hears what comes of it, whether anybody waits or not."""
+    resent: bool = False
+    asking: bool = False
+    """A cluster's node sent it here and keeps the slot (ASK)."""
 
     def answer(self, reply: Any) -> None:
         late = self.reply.done()
@@ -83,7 +74,9 @@ class Group:
 
     def takes(self, job: Job) -> bool:
         script = self.script
-        return script is not None and script is job.script and len(self.jobs) < script.merge
+        if script is None or script is not job.script or len(self.jobs) >= script.merge:
+            return False
+        return not script.joined or len(job.args[0]) == len(self.jobs[0].args[0])  # type: ignore[arg-type]
 
     def command(self, *, whole: bool = False) -> Command:
         script = self.script
@@ -91,8 +84,15 @@ class Group:
             return self.jobs[0].args
         how = (b"EVAL", script.source) if whole else (b"EVALSHA", script.sha)
         keys = [name for job in self.jobs for name in job.keys]
-        args = [arg for job in self.jobs for arg in job.args]
+        args = self._joined() if script.joined else [arg for job in self.jobs for arg in job.args]
         return (*how, len(keys), *keys, self.nonce, *script.head, *args)
+
+    def _joined(self) -> Command:
+        firsts: Any
+        firsts, seconds = zip(*[job.args for job in self.jobs], strict=True)
+        if len(set(seconds)) == 1:
+            seconds = seconds[:1]
+        return (len(self.jobs), b"".join(firsts), *seconds)
 
     def replies(self, reply: Any) -> list[Any] | StoreError:
         """One reply per job, or what is wrong with them all."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from samecall._errors import StoreError
 from samecall._ports import Acquired, Failed, Found, Hit, Lead, Wait
 from samecall._redis.nonsense import nonsense
@@ -49,9 +51,12 @@ def looked(reply: object) -> Found | None:
 
 def acquired(reply: object) -> Acquired:
     """What ACQUIRE says of one key."""
-    match reply:
-        case (int(left), bytes(data)):
+    if type(reply) is tuple:  # most are; and a `match` looks at each part's class twice
+        left, data = cast("tuple[object, object]", reply)
+        if type(left) is int and type(data) is bytes:
             return Hit(data, seconds(left))
+        raise nonsense(cast("object", reply))
+    match reply:
         case [b"E", int(left), bytes(data)]:
             return Failed(data, seconds(left))
         case [b"W", bytes(token), int(left), bytes(stamp)]:

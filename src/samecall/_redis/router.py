@@ -15,12 +15,10 @@ from random import sample
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
 from samecall._errors import NodeUnreachable, StoreError, StoreRefused, StoreUnreachable
-from samecall._prompt import Reply
 from samecall._redis.batch import Lane
 from samecall._redis.jobs import Job
-from samecall._redis.link import Command, Link, LinkLost, SlotMoving
+from samecall._redis.link import Link, LinkLost, SlotMoving
 from samecall._redis.lookout import Lookout
-from samecall._redis.scripts import Script
 from samecall._redis.topology import (
     Address,
     Seeds,
@@ -41,28 +39,22 @@ _LOSSES = 1  # times that a job is sent on once more to a node that is alive and
 _TRIES = 3  # over some 60 ms: a slot with few keys has moved by then
 
 
-class Errand(Job):
+class Errand(Job, eq=False):
     """A job that may be sent on to another node."""
 
-    __slots__ = ("hops", "losses", "slot", "until", "writes")
+    slot: int = 0
+    writes: bool = False
+    hops: int = 0
+    losses: int = 0
+    until: float = 0.0
 
-    def __init__(
-        self,
-        script: Script | None,
-        keys: tuple[str, ...],
-        args: Command,
-        reply: Reply,
-        *,
-        settles: bool,
-        writes: bool,
-        limit: float,
-    ) -> None:
-        super().__init__(script, keys, args, reply, settles=settles)
-        name = keys[0] if keys else args[1]
+    def sets_out(self, *, writes: bool, limit: float) -> Errand:
+        """Find out where it has to go, within `limit` seconds from now."""
+        name = self.keys[0] if self.keys else self.args[1]
         self.slot = slot_of(name if isinstance(name, bytes) else str(name).encode())
         self.writes = writes
-        self.hops = self.losses = 0
-        self.until = _now() + (max(_HELD, limit) if settles else limit)
+        self.until = _now() + (max(_HELD, limit) if self.settles else limit)
+        return self
 
     @property
     def overdue(self) -> bool:

@@ -31,12 +31,15 @@ class Script:
     """One Lua file; `merge` keys may share one EVALSHA, `head` precedes their arguments.
 
     pairs: two replies for each key, the second of which counts where the first is a number.
+    joined: of the two arguments of each key the first are sent as one string, so those that share a
+    command have equal lengths; and the second once, if it is the same for all.
     """
 
     name: str
     merge: int = 1
     head: tuple[int, ...] = ()
     pairs: bool = False
+    joined: bool = False
     source: bytes = field(init=False, repr=False)
     sha: bytes = field(init=False, repr=False)
 
@@ -48,7 +51,7 @@ class Script:
         object.__setattr__(self, "sha", digest.encode())
 
 
-ACQUIRE = Script("acquire", merge=256, head=(_REPLY_BYTES,), pairs=True)
+ACQUIRE = Script("acquire", merge=256, head=(_REPLY_BYTES,), pairs=True, joined=True)
 COMMIT = Script("commit")
 FAIL = Script("fail")
 FORGET = Script("forget")

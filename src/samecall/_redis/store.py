@@ -43,13 +43,9 @@ def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], Redis
     return lambda: RedisStore(lines(op_timeout), op_timeout)
 
 
+@lru_cache(256)
 def _how(lease: float, seen: bytes) -> bytes:
-    return _lasting(lease) + seen
-
-
-@lru_cache(64)
-def _lasting(lease: float) -> bytes:
-    return b"%012d" % min(_ms(lease), 10**12 - 1)
+    return b"%012d" % min(_ms(lease), 10**12 - 1) + seen
 
 
 def _ms(seconds: float) -> int:
@@ -82,10 +78,8 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         self, reply: Reply, key: Key, token: bytes, seen: bytes, lease: float, told: Told
     ) -> None:
         """See `_prompt.Prompt`."""
-        named = (names.value(key),)
-        args = (token, _how(lease, seen))
-        job = Job(scripts.ACQUIRE, named, args, reply, settles=False, read=acquired, told=told)
-        self._put(job)
+        named, args = (names.value(key),), (token, _how(lease, seen))
+        self._put(Job(scripts.ACQUIRE, named, args, reply, settles=False, read=acquired, told=told))
 
     def telling(
         self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()

@@ -39,6 +39,7 @@ _SDKS = {
     "fireworks": "fireworks-ai",
     "google": "google-genai",
     "groq": "groq",
+    "json": "instructor",  # what Bedrock gives: plain dicts
     "litellm": "litellm",
     "mistral": "mistralai",
     "openai": "openai",

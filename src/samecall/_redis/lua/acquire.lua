@@ -2,7 +2,9 @@
 -- KEYS  per key: value. On a cluster, where each key that is touched has to be named: value, error,
 --       lease, tombstone; else the names of these three are made from the value's, for a batch of
 --       hits needs none of them, and to send them costs the server as much as to read the values.
--- ARGV  nonce, most bytes of values in one reply, then per key: token, lease (ms, 12 digits) and seen
+-- ARGV  nonce, most bytes of values in one reply, how many keys are asked for, their tokens (equally
+--       long) in one string, then lease (ms, 12 digits) and seen: per key, or once if it is the same for
+--       all. What is sent and not looked at costs the server as much as well.
 -- reply {nonce, two of these per key}
 --   ms left, value                         a value that is not `seen`
 --   {"E", ms left, error}, false           a leader failed a moment ago
@@ -17,11 +19,12 @@
 -- has 16 zero bytes for one, so that who refuses it can say so.
 -- What was recorded under a token whose lease had ended goes as it gets one anew: that is an ACQUIRE
 -- that came late, or a lease that ran out, and a `forget` in between knew no token to delete by.
-local reply, sent, most = {ARGV[1]}, 0, tonumber(ARGV[2])
-local count = (#ARGV - 2) / 2
-local each = #KEYS / count
 local call, sub = redis.call, string.sub
-local none = string.rep('\0', 16)
+local reply, sent, most = {ARGV[1]}, 0, tonumber(ARGV[2])
+local count = tonumber(ARGV[3])
+local each, size = #KEYS / count, #ARGV[4] / count
+local how, alike = ARGV[5], #ARGV == 5
+local seen = sub(how, 13)
 local names = KEYS
 if each > 1 then
   names = {}
@@ -30,6 +33,10 @@ if each > 1 then
   end
 end
 local values = call('MGET', unpack(names))
+
+local function stamp_of(value)
+  return #value >= 19 and sub(value, 4, 19) or string.rep('\0', 16)
+end
 
 local function others(i)
   if each > 1 then
@@ -43,7 +50,7 @@ end
 
 local function unrecord(name, token)
   local at = string.find(name, ':v:', 1, true)
-  local hex = string.gsub(token, '.', function(c) return string.format('%02x', string.byte(c)) end)
+  local hex = string.format(string.rep('%02x', #token), string.byte(token, 1, -1))
   -- pcall: while a cluster moves the slot, a key that is not named may not be touched
   redis.pcall('UNLINK', sub(name, 1, at) .. 's' .. sub(name, at + 2) .. ':' .. hex)
 end
@@ -109,16 +116,19 @@ local function look(i, stamp, token, seen, lease)
 end
 
 for i = 1, count do
-  local value, how = values[i], ARGV[2 * i + 2]
-  local stamp = value and (#value >= 19 and sub(value, 4, 19) or none) or ''
-  local seen = sub(how, 13)
+  local value = values[i]
+  if not alike then
+    how = ARGV[4 + i]
+    seen = sub(how, 13)
+  end
   if sent > most then
     reply[2 * i], reply[2 * i + 1] = {'M'}, false
-  elseif stamp ~= '' and seen ~= '*' and stamp ~= seen then
+  elseif value and seen ~= '*' and (seen == '' or stamp_of(value) ~= seen) then
     sent = sent + #value
     reply[2 * i], reply[2 * i + 1] = call('PTTL', names[i]), value
   else
-    local one = look(i, stamp, ARGV[2 * i + 1], seen, tonumber(sub(how, 1, 12)))
+    local token = sub(ARGV[4], size * (i - 1) + 1, size * i)
+    local one = look(i, value and stamp_of(value) or '', token, seen, tonumber(sub(how, 1, 12)))
     if one.err then
       return one
     end
