@@ -593,6 +593,29 @@ async def test_peek_and_forget_go_by_the_policy_of_the_function(cache: Cache) ->
     assert await picky.peek("a") is None
 
 
+async def test_its_key_knows_the_codec_and_all_variants(cache: Cache) -> None:
+    """As that of a client's call does; it is equal to the plain key, which a pickle keeps of it."""
+    calls = 0
+
+    @cache.memoize(policy=Policy(variants=4, pick="in_turn"))
+    async def ask(text: str) -> Row:
+        nonlocal calls
+        calls += 1
+        return Row(str(calls))
+
+    for _ in range(4):
+        await ask("a")
+    key = ask.key_of("a")
+    plain = Key(key.digest, key.namespace)
+    assert key == plain == pickle.loads(pickle.dumps(key))
+    assert (hash(key), type(pickle.loads(pickle.dumps(key)))) == (hash(plain), Key)
+    assert isinstance(await cache.peek(key), Row)
+    await cache.forget(key)
+    assert await cache.peek(key) is None
+    await ask("a")
+    assert calls == 5
+
+
 async def test_should_store_hears_the_arguments_by_name(cache: Cache) -> None:
     """However they are given, and with defaults."""
     heard: list[Any] = []

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 from samecall._arguments import Mode
+from samecall._asked import AskedKey
 from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_of, result_of
@@ -142,6 +143,11 @@ class Kept:
             namespace=self._namespace or self.cache.namespace,
             secret=self.cache.secret,
         )
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AskedKey:
+        """The key of a call for those who ask by it: it knows the codec, and of all variants."""
+        key = self.key(args, kwargs)
+        return AskedKey(key.digest, key.namespace, self.codec, self._policy)
 
     async def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """The answer of the function, kept or new."""
