@@ -55,7 +55,7 @@ FLOORS: list[set[str]] = [
     {"_generations", "_holding", "_stream", "_trust"},
     {"_lease"},
     # 3: the cache, from what belongs to one event loop up to the story of a request
-    {"_arguments", "_open", "_outcome", "_portal", "_warming", "_report"},
+    {"_arguments", "_asked", "_open", "_outcome", "_portal", "_warming", "_report"},
     {"_memoize", "_tally"},
     {"_books", "_reporter"},
     {"_calling", "_keeping", "_refreshing"},

@@ -17,7 +17,7 @@ async def ask(room: Room, request: Request, mode: Mode) -> Outcome:
     room.books.asks(request)
     if mode == "only":
         policy = request.policy
-        await room.flights.settled(request.key)  # what was answered here just now is on its way
+        await room.settled(request.key)  # what was answered here just now is on its way
         found = await room.store.find(request.key, policy.op_timeout)
         window = policy.stale_while_revalidate
         entry = await room.find(request.key, policy, found, window)
@@ -25,7 +25,7 @@ async def ask(room: Room, request: Request, mode: Mode) -> Outcome:
             raise missing(request.key)
         return Found(entry, "l2")
     if request.seen == SEEN_ANY:  # what came before a refresh was asked for is no answer to it
-        await room.flights.settled(request.key)
+        await room.settled(request.key)
     elif request.policy.wait is None:  # as `board`, in this frame: each one costs a hit
         flight, owner = room.join(request)
         seat = room.flights.seat(flight)

@@ -91,7 +91,7 @@ class Cache(Named, Memoizing):
             instance(l1, L1, "l1")
         if secret is not None and len(instance(secret, bytes, "secret")) < 16:
             raise ConfigurationError("secret takes 16 bytes or more")
-        self.secret = secret[:64] if secret is not None else None
+        self.secret = secret
         self._clock = clock or MonotonicClock()
         size = l1 or L1()
         opener, where = open_store(url_or_store, entries=size.entries, size=size.bytes)
@@ -263,7 +263,7 @@ class Cache(Named, Memoizing):
         `OSError`.
         """
         name = self.namespace if namespace is None else check_namespace(namespace)
-        return await export_to(self._rooms.here(), path, name, self.policy)
+        return await export_to(self._rooms.here(), path, name, self.policy, self.secret)
 
     async def import_(self, path: str | PathLike[str], *, namespace: str | None = None) -> Imported:
         """Store the entries of an exported file, in its namespace or another.
@@ -272,7 +272,7 @@ class Cache(Named, Memoizing):
         opened; what stands before it is stored. Raises `StoreError` and `OSError`.
         """
         name = None if namespace is None else check_namespace(namespace)
-        return await import_from(self._rooms.here(), path, name, self.policy)
+        return await import_from(self._rooms.here(), path, name, self.policy, self.secret)
 
     # --- what is counted -------------------------------------------------------------------------
 

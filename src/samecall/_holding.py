@@ -6,7 +6,8 @@
          HIT, ERROR, WAIT          OVER: somebody else has answered, or leads
 
 Who calls without an answer to its ACQUIRE asks in the same way as soon as the store answers, and
-from then on holds a lease as others do.
+from then on holds a lease as others do; a stream, which nobody records then, gives it back and asks
+again at the pace of renewals.
 
 The call goes on when its hold is over, for those who wait for it, and COMMIT decides. But nobody
 joins it any more. Without that
@@ -72,7 +73,8 @@ class Hold:
         """What keeps it while the body of `async with` runs, which is given `nothing_more`.
 
         renews: else somebody does, who says when it is `lapsed`. takes: a lease, if there is none
-        yet: not for what nobody records, and who waits for its end would want to follow.
+        yet, and keeps it. What nobody records takes it for a moment, to see whether it was
+        forgotten: who waits for its end would want to follow.
         """
         self._renews = renews
         self._takes = takes
@@ -120,8 +122,7 @@ class Hold:
                 self.forgotten()
             if self._renews and (kept := await self._renew()) is not None:
                 self._lapsed = not (kept and self._told)
-            asks = self._lapsed and (self._told or self._takes)
-            if asks and self._leads() and not await self._again():
+            if self._lapsed and self._leads() and not await self._again():
                 return
             await self._pause(self._every)
 
@@ -142,7 +143,7 @@ class Hold:
         return await self._store.renew(self._key, self._token, lease, timeout)
 
     async def _again(self) -> bool:
-        """Ask for a lease that was lost; False: the hold is over."""
+        """Ask for a lease that was lost, or never told; False: the hold is over."""
         policy = self._policy
         asked = self._key, self._token, self._base, policy.lease, policy.op_timeout
         reply = await self._store.acquire(*asked)
@@ -153,12 +154,18 @@ class Hold:
             self.overtaken()
             return False
         if reply.epoch in (EPOCH_NONE, self._epoch):
+            if not (self._told or self._takes):  # it was a look: who waits for it would follow
+                await self._give_back()
+                return True
             self._renews, self._lapsed, self._told = True, False, True
             return True
         self.forgotten()
-        if self._leads():  # else its end has freed the lease, or owes it
-            await self._store.release(self._key, self._token, policy.op_timeout)
+        await self._give_back()
         return False
+
+    async def _give_back(self) -> None:
+        if self._leads():  # else its end has freed the lease, or owes it
+            await self._store.release(self._key, self._token, self._policy.op_timeout)
 
 
 async def nothing_more() -> None:

@@ -70,7 +70,7 @@ class Leader:
         """Whether an answer of this call is for whoever asks now, as far as anybody knows."""
         key, policy = request.key, request.policy
         known = await self.keeper.generations.told(key.namespace, request.tags, policy)
-        return known in (None, began.generations) or not began.generations
+        return known in (None, began.generations)
 
     async def _call(self, flight: Flight[Outcome], request: Request, began: Began) -> Settle | None:
         """Call, and land; what is left to do is to tell the store."""

@@ -1,7 +1,9 @@
 """Entries out of a store into a file and back, as JSON Lines.
 
-    {"format":"samecall/1","namespace":"prod","made":1764000000.0,"entries":1}   the header
-    {"key":"<64 hex>","left":3600.0,"data":"<base64 of the envelope>"}  one a line
+    {"format":"samecall/1","namespace":"prod","made":1764000000.0,"entries":1,"secret":null}
+    {"key":"<64 hex>","left":3600.0,"data":"<base64 of the envelope>"}
+
+A header, then one line for each entry.
 
 Sealed entries move sealed: who writes the file needs no key, who reads it back does.
 """
@@ -23,6 +25,7 @@ from anyio import to_thread
 from samecall._codec import UNREADABLE
 from samecall._entry import Key, new_stamp
 from samecall._errors import ConfigurationError, StoreError, Undecodable
+from samecall._key import digest_of
 from samecall._policy import Policy
 from samecall._ports import Found
 from samecall._room import Room
@@ -46,6 +49,8 @@ class _Header(msgspec.Struct):
     made: float
     entries: int = 0
     """How many follow; a file of an older samecall does not tell."""
+    secret: str | None = None
+    """Tells the secret that its keys were made with from others; None: who wrote it had none."""
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,7 +71,11 @@ _line = msgspec.json.Decoder(_Line)
 
 
 async def export_to(
-    room: Room, path: str | os.PathLike[str], namespace: str, policy: Policy
+    room: Room,
+    path: str | os.PathLike[str],
+    namespace: str,
+    policy: Policy,
+    secret: bytes | None = None,
 ) -> int:
     """Write all values of a namespace to a new file; how many. Raises `StoreError`, `OSError`.
 
@@ -74,7 +83,7 @@ async def export_to(
     a tag, or damaged. Of what is sealed with a key that is not here nobody can tell.
     """
     target = _path(path)
-    header = _Header(f"{_NAME}/{_FORMAT}", namespace, time.time())
+    header = _Header(f"{_NAME}/{_FORMAT}", namespace, time.time(), secret=_mark(secret))
     lines = [_head(header)]
     known: set[bytes] = set()
     if storing := room.flights.storing():  # what was answered just now is to be in it
@@ -99,6 +108,10 @@ async def export_to(
         file.close()
         part.unlink(missing_ok=True)
     return len(known)
+
+
+def _mark(secret: bytes | None) -> str | None:
+    return None if secret is None else digest_of("secret", secret=secret).hex()[:16]
 
 
 def _end(file: IO[bytes], head: bytes) -> None:
@@ -135,7 +148,11 @@ def _created(target: Path) -> tuple[IO[bytes], Path]:
 
 
 async def import_from(
-    room: Room, path: str | os.PathLike[str], namespace: str | None, policy: Policy
+    room: Room,
+    path: str | os.PathLike[str],
+    namespace: str | None,
+    policy: Policy,
+    secret: bytes | None = None,
 ) -> Imported:
     """Store the entries of a file; they count as made in this moment's generation of their tags.
 
@@ -145,6 +162,8 @@ async def import_from(
     source = _path(path)
     with await to_thread.run_sync(lambda: source.open("rb")) as file:
         header = _read_header(await to_thread.run_sync(file.readline, _LINE))
+        if secret is not None and header.secret not in (None, _mark(secret)):
+            raise _damaged(1, "its keys were made with another secret= than this cache has")
         gone = max(0.0, time.time() - header.made)
         known: set[str] = set()
         stored = expired = 0

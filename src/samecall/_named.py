@@ -47,7 +47,7 @@ class Named:
         reads: Codec[T] = codec or getattr(key, "codec", None) or cast("Codec[T]", PLAIN_CODEC)
         room = self._rooms.here()
         for at in self._variants(key, policy):
-            await room.flights.settled(at)  # what was answered here just now is on its way there
+            await room.settled(at)  # what was answered here just now is on its way there
             found = await room.store.get(at, self.policy.op_timeout)
             entry = await room.find(at, policy or self.policy, found)
             if entry is not None:

@@ -138,7 +138,7 @@ class _Consumer:
         if found is not None:
             raise Landed(found)
         if request.seen == SEEN_ANY:  # what came before a refresh was asked for is no answer to it
-            await room.flights.settled(request.key)
+            await room.settled(request.key)
         self._seat = Seat(room, request)
         return await self._seat.item()
 

@@ -93,8 +93,9 @@ class Policy:
         longer their calls take; 1 is a good value, more is earlier (default 0: not at all).
     max_age: this reader takes no answer older than this (default: as old as it may be).
     should_store: a function of the request and the answer that says whether it is stored. The
-        request is `create`'s arguments by name (`get_or_call`: the key), the answer what its
-        caller gets, of a client's stream what `create` would return (default None: every answer).
+        request is `create`'s or the memoized function's arguments by name (`get_or_call`: the
+        key), the answer what its caller gets, of a client's stream what `create` would return
+        (default None: every answer).
     variants: how many answers to one call are kept; each caller gets one of them (default 1).
     pick: which of them: "random" (default), or "in_turn": this process's callers get one after the
         other, so that who asks again has another answer until all were given.

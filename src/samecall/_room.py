@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from samecall._books import Books
+from samecall._breaker import Breaker
 from samecall._calling import Till
 from samecall._copies import Copies
 from samecall._entry import Entry, Freshness, Key, Kind, freshness
@@ -262,6 +263,11 @@ class Room:
             return None
         entry = self.l1.look(request.key)
         return Found(entry, "l1") if entry is not None and self.judge(request, entry) else None
+
+    async def settled(self, key: Key) -> None:
+        """As `Flights.settled`; a store that is away is told later, and nobody waits for that."""
+        if self.store.state is Breaker.CLOSED:
+            await self.flights.settled(key)
 
     async def find(
         self, key: Key, policy: Policy, found: Bytes | None, window: float = 0.0

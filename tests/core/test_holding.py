@@ -435,6 +435,84 @@ async def test_a_call_begun_without_the_store_holds_a_lease_once_it_is_back(w: W
     assert provider.calls == 1
 
 
+async def until(consumer: Consumer, *items: str) -> None:
+    """Until it has had these."""
+    while consumer.got != [*items]:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@virtual
+async def test_who_asks_after_a_forget_joins_no_call_that_knew_no_generations(
+    w: World, way: str
+) -> None:
+    """Its process had never met the store: of what it makes nobody can say that it still counts."""
+    one, two, old, new = w.cache(), w.cache(), w.provider(), w.provider()
+    w.store.raise_on("acquire", "generations", "renew", error=StoreError("LOADING"))
+    leads = ask(one, old)
+    await old.until_waiting(1)
+    w.store.heal()
+    await WAYS[way](two)
+    await renewed(w)
+    await each_has_its_own(w, old, [leads], new, ask(one, new))
+    assert await one.peek("k") == await two.peek("k") == "new"
+
+
+async def stream_away(w: World, cache: Cache, source: Source) -> Consumer:
+    """A stream that is begun without the store, by a process that has known it."""
+    known = w.provider()
+    known.answer("yes")
+    await cache.get_or_call("other", known, tags=("t",))
+    w.store.raise_on("acquire", "generations", "renew", error=StoreError("LOADING"))
+    leads = Consumer(cache.stream("k", source, tags=("t",)))
+    source.put("old")
+    await until(leads, "old")
+    return leads
+
+
+@pytest.mark.parametrize("way", WAYS)
+@virtual
+async def test_who_asks_after_a_forget_joins_no_stream_begun_without_the_store(
+    w: World, way: str
+) -> None:
+    """It looks as soon as the store is back, and goes on looking."""
+    one, two, old, new = w.cache(), w.cache(), Source(), Source()
+    leads = await stream_away(w, one, old)
+    w.store.heal()
+    await renewed(w)
+    joined = Consumer(one.stream("k", old, tags=("t",)))
+    await until(joined, "old")
+    await renewed(w)
+    await WAYS[way](two)
+    await renewed(w)
+    after = Consumer(one.stream("k", new, tags=("t",)))
+    await asyncio.sleep(0.06)
+    old.put(None)
+    new.put("new", None)
+    assert await leads.task == await joined.task == ["old"]
+    assert await after.task == ["new"]
+    assert (old.calls, new.calls) == (1, 1)
+
+
+@virtual
+async def test_a_stream_begun_without_the_store_keeps_no_lease(w: World) -> None:
+    """Nobody elsewhere waits for what he could not follow; who asks here joins it."""
+    one, two, old, new = w.cache(), w.cache(), Source(), Source()
+    leads = await stream_away(w, one, old)
+    w.store.heal()
+    for _ in range(3):
+        await renewed(w)
+        assert w.memory.statistics().leases == 0
+    joined = Consumer(one.stream("k", old, tags=("t",)))
+    await until(joined, "old")
+    elsewhere = Consumer(two.stream("k", new, tags=("t",)))
+    new.put("new", None)
+    assert await elsewhere.task == ["new"]
+    old.put(None)
+    assert await leads.task == await joined.task == ["old"]
+    assert (old.calls, new.calls) == (1, 1)
+
+
 @virtual
 async def test_a_lease_that_came_late_tells_of_no_forget(w: World) -> None:
     """A RENEW finds it, and it may be younger than a `forget`: the epoch has to be asked for."""

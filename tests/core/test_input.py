@@ -151,3 +151,16 @@ def test_the_core_imports_no_client_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert got.stdout.strip() == "[]"
+
+
+async def test_every_byte_of_a_secret_counts() -> None:
+    """A key in PEM begins like all others of its kind for longer than BLAKE2b takes a key."""
+    store, head = MemoryStore(), b"-----BEGIN PRIVATE KEY-----" + b"the same for all" * 4
+    answers = iter(range(4))
+
+    async def call() -> int:
+        return next(answers)
+
+    for ends, answer in ((b"", 0), (b"a", 1), (b"b", 2), (b"a", 1)):
+        async with Cache(store, secret=head + ends, l1=None) as cache:
+            assert await cache.get_or_call("k", call) == answer

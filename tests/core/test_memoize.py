@@ -593,7 +593,31 @@ async def test_peek_and_forget_go_by_the_policy_of_the_function(cache: Cache) ->
     assert await picky.peek("a") is None
 
 
-async def test_should_store_hears_the_arguments_of_a_generator(cache: Cache) -> None:
+async def test_its_key_knows_the_codec_and_all_variants(cache: Cache) -> None:
+    """As that of a client's call does; it is equal to the plain key, which a pickle keeps of it."""
+    calls = 0
+
+    @cache.memoize(policy=Policy(variants=4, pick="in_turn"))
+    async def ask(text: str) -> Row:
+        nonlocal calls
+        calls += 1
+        return Row(str(calls))
+
+    for _ in range(4):
+        await ask("a")
+    key = ask.key_of("a")
+    plain = Key(key.digest, key.namespace)
+    assert key == plain == pickle.loads(pickle.dumps(key))
+    assert (hash(key), type(pickle.loads(pickle.dumps(key)))) == (hash(plain), Key)
+    assert isinstance(await cache.peek(key), Row)
+    await cache.forget(key)
+    assert await cache.peek(key) is None
+    await ask("a")
+    assert calls == 5
+
+
+async def test_should_store_hears_the_arguments_by_name(cache: Cache) -> None:
+    """However they are given, and with defaults."""
     heard: list[Any] = []
 
     def rule(request: Any, answer: Any) -> bool:
@@ -607,7 +631,17 @@ async def test_should_store_hears_the_arguments_of_a_generator(cache: Cache) -> 
 
     assert [item async for item in items("a", most=1)] == ["a"]
     assert [item async for item in items(text="b")] == ["b", "b"]
-    assert heard == [((("a",), {"most": 1}), ["a"]), ({"text": "b"}, ["b", "b"])]
+    assert heard == [
+        ({"text": "a", "most": 1}, ["a"]), ({"text": "b", "most": 2}, ["b", "b"])
+    ]  # fmt: skip
+
+    @cache.memoize(policy=Policy(should_store=rule), key=lambda *args, **more: "c")
+    async def other(text: str, *, most: int = 2, **more: int) -> str:
+        return text
+
+    heard.clear()
+    await other("c", x=3)
+    assert heard == [({"text": "c", "most": 2, "more": {"x": 3}}, "c")]
 
 
 async def test_tags(cache: Cache) -> None:

@@ -13,9 +13,14 @@ from core_support import FleetCodec, World, outcomes, virtual
 from samecall import Policy, RemoteCallError, StreamInterrupted
 from samecall._codec import PlainCodec
 from samecall._entry import Payload
+from samecall._errors import StoreUnreachable
 from samecall._key import key_from
 from samecall._ports import Lead, Reach, Wait
 from samecall._stream import PlainStreamCodec
+
+EVERYTHING: Any = (
+    "acquire", "commit", "generations", "get", "listen", "ping", "record", "release", "renew",
+)  # fmt: skip
 
 
 async def flush(w: World) -> None:
@@ -265,6 +270,52 @@ async def test_the_store_goes_away(w: World) -> None:
     w.store.heal()
     w.leases_may_remain = True
     assert source.calls == 1
+
+
+@virtual
+async def test_a_stream_ends_while_the_store_takes_nothing(w: World) -> None:
+    """For less than a lease: a follower waits for the rest, and the stream is stored."""
+    cache, leader, source = await lead(w, 1)
+    follower = Consumer(w.cache().stream("k", source))
+    await flush(w)
+    w.store.raise_on("record", "commit", "renew", "release")
+    source.put(2, None)
+    assert await leader.task == [1, 2]
+    await asyncio.sleep(3)
+    w.store.heal()
+    assert await follower.task == [1, 2]
+    await cache.aclose()
+    assert cache.statistics().stored == 1
+    assert source.calls == 1
+
+
+@virtual
+async def test_a_stream_ends_while_the_store_is_away_for_good(w: World) -> None:
+    """Its flight is over as soon as its lease is."""
+    cache, leader, source = await lead(w, 1)
+    w.store.raise_on("record", "commit", "renew", "release")
+    source.put(2, None)
+    assert await leader.task == [1, 2]
+    await asyncio.sleep(7)
+    assert cache._rooms.here().flights.storing() == []
+    w.store.heal()
+    w.leases_may_remain = True
+
+
+@virtual
+async def test_who_wants_a_new_stream_waits_for_no_store_that_is_away(w: World) -> None:
+    """The last one has ended, and is still to be told to a store whose breaker is open."""
+    cache, leader, source = await lead(w, 1)
+    w.store.raise_on(*EVERYTHING, error=StoreUnreachable("gone"))
+    source.put(2, None)
+    assert await leader.task == [1, 2]
+    await asyncio.sleep(1)
+    began = w.clock.now()
+    source.put(3, None)
+    assert [item async for item in cache.stream("k", source, mode="refresh")] == [3]
+    assert w.clock.now() == began
+    w.store.heal()
+    w.leases_may_remain = True
 
 
 @virtual

@@ -274,6 +274,26 @@ async def test_a_read_only_file_answers_what_it_has() -> None:
     assert done.stdout.split() == ["paid", "new"], done.stderr
 
 
+@pytest.mark.parametrize("what", ["no file, and none may be made", "a file that may not be read"])
+async def test_what_may_not_be_opened_is_told(what: str) -> None:
+    """At the first call, by the file's name: it is a mistake, and would cost money for good."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "cache.db")
+        if what.startswith("a file"):
+            await asked(path)
+            path.chmod(0o000)
+        path.parent.chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(path)],
+            check=False, timeout=60, capture_output=True, text=True,
+        )  # fmt: skip
+        path.parent.chmod(0o755)
+    assert done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("samecall._errors.ConfigurationError: "), done.stderr
+    assert "cache.db cannot be opened (Permission denied)" in last
+
+
 # --- gone -----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+from samecall._holding import Hold
 from samecall._seat import Seat
 from samecall._stream.follower import Follower
 
@@ -48,6 +49,7 @@ MUTANTS = {
     "who has items stays with its stream": Mutant(Seat, "_tuned", _tuned_anew),
     "a frame after a hole is not taken": Mutant(Follower, "_hear", _hear_any),
     "a stream from before a forget_tag is nobody's": Mutant(Seat, "_is_present", _yes),
+    "who streams without a lease looks whether it was forgotten": Mutant(Hold, "_again", _yes),
 }
 
 

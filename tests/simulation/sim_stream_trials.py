@@ -15,6 +15,8 @@ _PACE = 0.1  # seconds between two items at the most
 _COPIED = 1.0  # seconds for which a process may go by a copy of the generations
 _SILENT = 5.0  # seconds more where the store has not told it any
 _ASKED = 0.02  # seconds in which who comes has asked for them
+_REST = 1.0  # seconds in which who was not told, as there was no store, asks nobody
+_LOOKS = LEASE / 3 + 0.05  # who makes the call looks at the pace of its renewals
 _NEWS, _SLOW_NEWS = 0.05, 2.5
 """Seconds after which a process that follows has heard of another's `forget`: a ring, and ACQUIRE;
 where replies are lost it looks every 2 s.
@@ -70,6 +72,8 @@ class Trial:
     """Of each process: when the store did not tell it the generations that it asked for."""
     leaving: bool = False
     """Consumers left, and a call that nobody takes is given up."""
+    away: float = 0.0
+    """For how long there was no store at the beginning."""
     again: int = 0
     """Operations that were carried out a second time."""
     calls: int = 0
@@ -124,18 +128,14 @@ class Trial:
         return last + _BOUND + orphans + 2 * self.length * _PACE
 
     def _is_stale(self, one: Heard, made: Made, forgotten: Forgotten) -> bool:
-        """Whether this consumer, who asked after a `forget`, took what was begun before it.
-
-        Not promised where its own process, which did not forget, makes that call.
-        """
+        """Whether this consumer, who asked after a `forget`, took what was begun before it."""
         if not forgotten.told or forgotten.done is None or made.began >= forgotten.asked:
             return False
         own = one.process == forgotten.process
-        if one.process == made.process and not own:
-            return False
         news = _SLOW_NEWS if self.lossy else _NEWS
+        looks = _LOOKS if one.process == made.process else 0.0
         asked = one.began + _ASKED  # its own question may be what was not answered
         silent = any(at <= asked for at in self.silent.get(one.process, ()))
-        copied = _COPIED + _SILENT * silent
-        grace = 0.0 if own else copied if forgotten.way != "key" else news
+        copied = _COPIED + _SILENT * silent + _REST * (self.away > 0)
+        grace = 0.0 if own else looks + (copied if forgotten.way != "key" else news)
         return one.began > forgotten.done + grace

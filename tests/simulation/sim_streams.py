@@ -29,6 +29,8 @@ _PROCESSES = 4
 _TWICE = frozenset({"acquire", "commit", "fail", "record", "release", "renew"})
 """What a client may send again because it has heard nothing."""
 _LATE = 2.0
+_AFTER = 3.1
+"""Seconds after a `forget` after which all have heard of it, also who began without a store."""
 
 
 class Wire:
@@ -49,6 +51,8 @@ class Wire:
         self.asked: Callable[[], Awaitable[Any]] | None = None
         """The last ACQUIRE."""
         self.dead = False
+        self.away = 0.0
+        """Until when nothing comes through."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __getattr__(self, name: str) -> Any:
@@ -97,6 +101,8 @@ class Wire:
         await asyncio.sleep(self._luck.random() * 0.01)
         if self.dead:
             await asyncio.get_running_loop().create_future()
+        if asyncio.get_running_loop().time() < self.away:
+            raise StoreUnreachable("away")
 
     @asynccontextmanager
     async def _listen(self, listening: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
@@ -165,8 +171,14 @@ class World:
         self.rough = luck.random() < 0.5
         self.store = MemoryStore(clock=clock)
         self.length = luck.randrange(1, 40)
-        self.trial = Trial(seed, self.length)
+        apart = random.Random(f"{seed} away")  # by itself: other runs are what they were before
+        self.away = 0.2 + apart.random() if apart.random() < 0.2 else 0.0
+        if self.away:  # long enough for who asks once all have heard of a `forget`
+            self.length = apart.randrange(80, 110)
+        self.trial = Trial(seed, self.length, away=self.away)
         self.processes = [Process(self, number) for number in range(_PROCESSES)]
+        for process in self.processes:
+            process.wire.away = clock.now() + self.away
 
     def _call(self, process: Process) -> Callable[[], Awaitable[AsyncIterator[Any]]]:
         async def items(generation: int) -> AsyncIterator[Any]:
@@ -230,6 +242,10 @@ class World:
         for _ in range(self.forgetting):
             process = self.processes[luck.randrange(_PROCESSES)]
             process.start(self._forget(process, luck.random() * (span + 1)))
+        if self.away:
+            self.processes[1].start(self._forget(self.processes[1], self.away + 0.3))
+            for process in self.processes:
+                process.start(self._consume(process, self.away + 0.3 + _AFTER))
         if self.dying:
             await asyncio.sleep(luck.random() * span)
             trial.died = self.clock.now()
@@ -249,7 +265,7 @@ class World:
                 await asyncio.sleep(0.05)
             await process.cache.aclose()
         wires = [process.wire for process in self.processes]
-        trial.lossy = any(wire.loss or wire.late or wire.deaf for wire in wires)
+        trial.lossy = self.away > 0 or any(wire.loss or wire.late or wire.deaf for wire in wires)
         trial.silent = {each.number: each.wire.silent for each in self.processes}
         trial.again = sum(wire.again for wire in wires)
         trial.leaving, trial.calls = self.leaving, len(trial.made)

@@ -31,7 +31,7 @@ def simulate(seeds: range) -> tuple[list[str], Counter[str]]:
             seen.update(
                 seeds=1, deaths=trial.died is not None, forgets=len(trial.forgotten),
                 calls=trial.calls, consumers=len(trial.heard), interrupted=interrupted,
-                twice=trial.again,
+                twice=trial.again, away=trial.away > 0,
             )  # fmt: skip
             if seed % 25 == 0:
                 gc.collect()

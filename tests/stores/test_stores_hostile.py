@@ -230,7 +230,7 @@ class Bounded:
 
 
 @pytest.mark.filterwarnings("ignore::samecall.SamecallWarning")
-@pytest.mark.parametrize("seed", [1, 18])
+@pytest.mark.parametrize("seed", [18])  # finds each of the holes that it is for
 @pytest.mark.parametrize("led", [False, True], ids=["kept", "led"])
 async def test_what_was_forgotten_is_worth_nothing_after_the_bound(
     place: Place, wall: Wall, monkeypatch: pytest.MonkeyPatch, seed: int, *, led: bool

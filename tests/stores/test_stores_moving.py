@@ -161,6 +161,24 @@ async def test_a_file_that_is_not_as_it_was_written(
     assert len(await kept(source, 3)) == len(await place.values(reader))
 
 
+async def test_keys_of_another_secret_are_told(place: Place, tmp_path: Path) -> None:
+    """Or all would be stored where nobody finds it. Who has no secret, or wrote without, may."""
+    file, bare = tmp_path / "entries.jsonl", tmp_path / "bare.jsonl"
+    source = place.cache(secret=b"one " * 20)
+    await source.get_or_call("k", says("answer"))
+    await stored(source)
+    await source.export(file)
+    await place.cache().export(bare)  # as the command line does, which asks for no secret
+    await source.clear(reclaim=True)
+    with pytest.raises(Undecodable, match=r"^line 1: its keys were made with another secret="):
+        await place.cache(secret=b"one " * 20 + b"more").import_(file)
+    assert await place.values(source) == {}
+    for cache, written in ((source, file), (place.cache(), file), (source, bare)):
+        await source.clear(reclaim=True)
+        assert await cache.import_(written) == Imported(1, 0)
+        assert await source.peek("k") == "answer"
+
+
 async def test_calls_ahead_of_time(place: Place) -> None:
     """Interrupted by an error of one, begun again: what is there is not called for."""
     one, other = (place.cache(Policy(error_ttl=0)) for _ in range(2))

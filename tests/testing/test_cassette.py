@@ -690,3 +690,9 @@ def test_a_mode_that_is_none(path: Path) -> None:
 
 def test_a_url_names_a_file_too(path: Path) -> None:
     assert Cassette(f"disk://{path}", mode="rewrite").path == path
+
+
+@pytest.mark.parametrize("path", ["", 3, None])
+def test_a_path_that_is_none(path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="path takes the path of a file"):
+        Cassette(path, mode="record")

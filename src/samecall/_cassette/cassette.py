@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -255,4 +256,8 @@ def _path(path: str | Path) -> Path:
         from samecall._disk import place_of
 
         return place_of(path).path
+    if not isinstance(path, (str, PathLike)) or not fspath(path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(
+            f"path takes the path of a file; got {type(path).__name__} {path!r:.60}"
+        )
     return Path(path).absolute()

@@ -77,6 +77,8 @@ def open_file(path: Path, now: Callable[[], float] | None, machine: Machine) -> 
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = _connect(str(path))
     except PermissionError:
+        if not os.access(path, os.R_OK):  # or is not there, where none may be made
+            raise
         writable, connection = False, _connect_read_only(path)
     except OSError:
         if not path.is_file():

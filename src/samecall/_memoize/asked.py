@@ -108,16 +108,19 @@ class Asking:
         except Unkeyable as unkeyable:
             raise Unkeyable(unkeyable.path.removeprefix(_ASKED), unkeyable.why) from None
 
-    def _counted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """All arguments by name, however they are given, with defaults."""
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def _counted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        named = self.named(args, kwargs)
         counted: dict[str, Any] = {
-            name: _form(value)
-            for name, value in bound.arguments.items()
-            if name not in self._ignore
+            name: _form(value) for name, value in named.items() if name not in self._ignore
         }
         if self._self in counted:
-            of = _class_of(bound.arguments[self._self])
+            of = _class_of(named[self._self])
             return counted if of is None else {**counted, "": of}
         return counted
 

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 from samecall._arguments import Mode
+from samecall._asked import AskedKey
 from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_of, result_of
@@ -33,6 +34,7 @@ class Answering(Protocol):
 
     namespace: str
     secret: bytes | None
+    policy: Policy
 
     async def get_or_call(
         self,
@@ -142,6 +144,11 @@ class Kept:
             secret=self.cache.secret,
         )
 
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AskedKey:
+        """The key of a call for those who ask by it: it knows the codec, and of all variants."""
+        key = self.key(args, kwargs)
+        return AskedKey(key.digest, key.namespace, self.codec, self._policy)
+
     async def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """The answer of the function, kept or new."""
         try:
@@ -156,7 +163,7 @@ class Kept:
             codec=self.codec,
             mode=mode,
             tags=self._tags_of(args, kwargs),
-            asked=_asked(args, kwargs),
+            asked=self._asked(args, kwargs),
         )
 
     async def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -183,7 +190,7 @@ class Kept:
             codec=ItemsCodec(self.codec),
             mode=mode,
             tags=self._tags_of(args, kwargs),
-            asked=_asked(args, kwargs),
+            asked=self._asked(args, kwargs),
         )
 
     async def _play_uncached(
@@ -193,6 +200,12 @@ class Kept:
         async with aclosing(items):
             async for item in items:
                 yield item
+
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        """What `should_store` is told of a call, if there is such a rule."""
+        if (self._policy or self.cache.policy).should_store is None:
+            return None
+        return self._asking.named(args, kwargs)
 
     def _tags_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Collection[str]:
         return self._tags(*args, **kwargs) if callable(self._tags) else self._tags
@@ -210,8 +223,3 @@ class Kept:
     async def forget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let go of the stored answer."""
         await self.cache.forget(self.key(args, kwargs), policy=self._policy)
-
-
-def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-    """What `should_store` is told of a call."""
-    return kwargs if not args else (args, kwargs)

@@ -62,8 +62,8 @@ class _Named(Generic[P]):
         return self._kept.codec
 
     def key_of(self, *args: P.args, **kwargs: P.kwargs) -> Key:
-        """The key of this call. Raises `Unkeyable`."""
-        return self._kept.key((*self._first, *args), kwargs)
+        """The key of this call, for `Cache.peek` and `forget`. Raises `Unkeyable`."""
+        return self._kept.named((*self._first, *args), kwargs)
 
     def __repr__(self) -> str:
         return f"<memoized {self._kept.function.__qualname__}>"

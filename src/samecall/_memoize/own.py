@@ -30,7 +30,7 @@ def own(value: Any) -> Any:
         made = _items(list(value.values()), list)
         return dict(zip(value, made, strict=True)) if _differ(value.values(), made) else value
     if issubclass(kind, list):
-        return _items(list(cast("list[object]", value)), list) if _is_theirs(kind) else value
+        return _items(list(value), list) if _is_theirs(cast("type[object]", kind)) else value
     base = kind.__mro__[1] if isinstance(value, BaseModel) else object
     return _as(value, base) if _stands_for(kind, base) else value
 
@@ -53,7 +53,7 @@ def _differ(value: Any, made: list[Any]) -> bool:
     return any(one is not other for one, other in zip(value, made, strict=True))
 
 
-def _is_theirs(kind: type[Any]) -> bool:
+def _is_theirs(kind: type[object]) -> bool:
     return kind.__module__.partition(".")[0] == _THEIRS
 
 

@@ -23,7 +23,7 @@ MOST_BYTES = 4 * 2**20
 MOST_CHUNKS = 20_000
 """A recording ends where it would grow past either."""
 _FRAME = 64 * 1024  # bytes of chunks in one frame, where one chunk has not more
-_TRIES = 3  # for what is left at the end
+_TRIES = 3  # at the least, for what is left at the end of a stream
 
 
 class Send(Protocol):
@@ -53,6 +53,8 @@ class Recorder:
         self._frames = frames
         self._send = send
         self._tick = tick
+        self._lease = 3 * tick
+        self._reached = self._loop.time()  # when the store last answered
         self._heard = heard
         self._lost = lost
         self._recording = True
@@ -89,9 +91,11 @@ class Recorder:
             began = self._loop.time()
             done = await self._flush()
             failed = 0 if done else failed + 1
+            if done:
+                self._reached = began
             if failed:
                 self._soonest = began + min(WINDOW * 2**failed, 0.5)
-            if self._closing and failed >= _TRIES:
+            if self._closing and failed >= _TRIES and began - self._reached > self._lease:
                 return  # the store is away: whoever follows will look for the value
 
     async def end(self, end: End, error: bytes = b"") -> None:
@@ -132,11 +136,11 @@ class Recorder:
     async def _due(self) -> None:
         """Return when a frame is to be sent."""
         tick = self._loop.time() + self._tick
-        while not self._closing:
+        while True:
             if self._tape.end is not None and self._end is None:
                 self._end = self._tape.end  # nothing more can be kept: nobody need wait for it
             due = self._frame or self._asked or self._ending() or (self._grouped and self._fresh())
-            ends = self._soonest if due else tick
+            ends = self._soonest if due or self._closing else tick
             if self._loop.time() >= ends:
                 return
             await self._sleep(ends)

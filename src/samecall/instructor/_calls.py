@@ -15,13 +15,14 @@ from instructor.v2.core.registry import ModeHandlers, mode_registry
 from instructor.v2.dsl.response_list import ListResponse
 from pydantic import BaseModel
 
+from samecall._asked import AskedKey
 from samecall._cassette import Cassette
 from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._key import digest_of, digest_of_form, plain_form_and_kind
 from samecall.instructor._account import Source, closure_of
 from samecall.instructor._answer import Answer
-from samecall.instructor._asked import AskedKey, ValueCodec
+from samecall.instructor._asked import ValueCodec
 from samecall.instructor._codec import AnswerCodec
 from samecall.instructor._derived import canonical
 from samecall.instructor._models import Prepared, prepared
