@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -144,7 +145,7 @@ async def test_a_leader_that_dies_is_replaced_and_overwrites_nothing(place: Plac
 def test_a_synchronous_function(where: object) -> None:
     """Threads of two processes make one call."""
     called: list[str] = []
-    namespace = f"threads-{id(where)}"
+    namespace = f"threads-{os.urandom(6).hex()}"
 
     def made() -> Any:
         @Cache(where, namespace=namespace, policy=Policy(op_timeout=PATIENT)).memoize
@@ -165,7 +166,7 @@ def test_a_synchronous_client(where: object) -> None:
     """Threads that ask at once make one call, and another process's client has the answer."""
     asked: Any = {
         "response_model": Person,
-        "messages": [{"role": "user", "content": f"who {id(where)}"}],
+        "messages": [{"role": "user", "content": f"who {os.urandom(6).hex()}"}],
     }
     with StubProvider.in_thread() as provider:
         sdk = OpenAI(api_key="no-key", base_url=provider.openai_url)
@@ -188,7 +189,7 @@ def test_a_synchronous_clients_stream(where: object) -> None:
     """Live for threads that ask at once, and part for part in another process."""
     asked: Any = {
         "response_model": Person,
-        "messages": [{"role": "user", "content": f"stream {id(where)}"}],
+        "messages": [{"role": "user", "content": f"stream {os.urandom(6).hex()}"}],
     }
     with StubProvider.in_thread() as provider:
         sdk = OpenAI(api_key="no-key", base_url=provider.openai_url)
@@ -210,7 +211,7 @@ def test_a_synchronous_clients_stream(where: object) -> None:
 def test_a_synchronous_function_is_looked_at_renewed_and_forgotten(where: object) -> None:
     """By one process for the other."""
     calls = 0
-    namespace = f"blocking-{id(where)}"
+    namespace = f"blocking-{os.urandom(6).hex()}"
 
     def made() -> Any:
         cache = Cache(where, namespace=namespace, policy=Policy(op_timeout=PATIENT), l1=None)
@@ -240,7 +241,7 @@ def test_instructors_own_cache(where: object) -> None:
     """What one process keeps, the other one finds; for as long as it says."""
     policy = Policy(op_timeout=PATIENT)
     one, other = (NativeCache(where, policy=policy, l1=None) for _ in range(2))
-    key = f"native-{id(where)}"
+    key = f"native-{os.urandom(6).hex()}"
     assert other.get(key) is None
     one.set(key, '{"name": "Ada"}', ttl=3600)
     while other.get(key) is None:  # it is stored a moment later
@@ -257,7 +258,7 @@ def test_instructors_own_cache(where: object) -> None:
 
 def test_instructors_clients_with_it(where: object) -> None:
     """A synchronous and an asynchronous client of two processes: one pays, one hits."""
-    text = f"native {id(where)}"
+    text = f"native {os.urandom(6).hex()}"
     asked: Any = {"response_model": Person, "messages": [{"role": "user", "content": text}]}
     policy = Policy(op_timeout=PATIENT)
 
