@@ -61,6 +61,7 @@ class Debts:
         self._sent: dict[bytes, int] = {}  # by token: of how many ACQUIREs is the fate in doubt?
         self._owed: dict[bytes, _Debt] = {}  # by token
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -87,7 +88,7 @@ class Debts:
             self._owed.pop(token, None)
         elif token in self._sent:
             self._sent[token] = max(0, doubtful)
-        else:  # its claim has ended; the store answers, whatever the breaker says
+        elif not self._closed:  # its claim has ended; the store answers, whatever the breaker says
             self._owed[token] = _Debt(key, doubtful=False)
             self._pay(token)
 
@@ -107,6 +108,8 @@ class Debts:
         """
         unheard = self._sent.pop(token, None)
         if unheard is None or freed or (freed is False and not doubted):
+            return
+        if self._closed:  # nobody is asked any more: a timer would wait for that for ever
             return
         doubtful = unheard > 0
         if len(self._owed) >= _MOST:
@@ -158,5 +161,6 @@ class Debts:
             tries = [self._start(self._try(token)) for token in self._owed]
             await asyncio.wait(tries, timeout=max(0.0, grace))
         self._owed.clear()
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -13,7 +13,7 @@ from samecall import Cache, Policy
 from samecall._debts import Debts
 from samecall._entry import Key
 from samecall._errors import NodeUnreachable, StoreError, StoreUnreachable
-from samecall._ports import Acquired
+from samecall._ports import Acquired, Lead
 from samecall.testing import FaultyStore, GatedProvider
 
 POLICY = Policy(lease=600, on_abandon="abandon")
@@ -260,3 +260,22 @@ async def test_each_acquire_under_a_token_is_in_doubt_by_itself(w: World) -> Non
     assert freed == [token, token]
     assert len(debts) == 0
     await w.memory.release(key, token)
+
+
+@virtual
+async def test_what_ends_after_the_store_was_closed_owes_nothing(w: World) -> None:
+    """A call that outlives its cache: no timer waits for a store that answers no more."""
+    key, token = Key(bytes(32), "default"), b"t" * 16
+    may, asked = True, list[bytes]()
+
+    async def release(_: Key, token: bytes) -> None:
+        asked.append(token)
+
+    debts = Debts(release, asyncio.ensure_future, lambda: may)
+    debts.sent(token)
+    await debts.aclose(1.0)
+    may = False
+    debts.settled(key, token, freed=None, doubted=True)
+    debts.heard(key, token, Lead(b""))
+    assert debts._timer is None
+    assert (len(debts), asked) == (0, [])
