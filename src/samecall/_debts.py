@@ -88,7 +88,7 @@ class Debts:
             self._owed.pop(token, None)
         elif token in self._sent:
             self._sent[token] = max(0, doubtful)
-        elif not self._closed:  # its claim has ended; the store answers, whatever the breaker says
+        else:  # its claim has ended; the store answers, whatever the breaker says
             self._owed[token] = _Debt(key, doubtful=False)
             self._pay(token)
 
@@ -148,7 +148,7 @@ class Debts:
         debt = self._owed.get(token)
         if debt is None:  # paid meanwhile
             return
-        debt.tries += 1
+        debt.tries = _TRIES if self._closed else debt.tries + 1  # once closed, this one is all
         freed = await self._release(debt.key, token)
         if freed or (freed is False and not debt.doubtful) or debt.tries >= _TRIES:
             self._owed.pop(token, None)
