@@ -76,6 +76,32 @@ FOUND = {
             Event(3.0430238468192057, "close", 0, "n0/a", name=7),
         ),
     ),
+    # #12's ACQUIRE is lost as its cache is closed; its call, made alone, ends after that, and the
+    # RELEASE that it owes was put off for as long as the closed store's breaker stood open
+    "a call that outlives its cache owes nothing": Plan(
+        60069921,
+        "all",
+        (1.0, 1.0, 1.0),
+        True,
+        Rates(lose=0.19302818860431553, slow=0.1258104635561136, twice=0.011082583312339979),
+        0.0,
+        0.0,
+        (
+            Event(0.5166, "ask", 2, "n0/a", name=5),
+            Event(
+                0.9625,
+                "ask",
+                2,
+                "n0/a",
+                mode="refresh",
+                wait=0.10888950098283032,
+                abandon=True,
+                ttl=2.0,
+                name=12,
+            ),
+            Event(1.1924, "close", 2, "n0/a", name=14),
+        ),
+    ),
 }
 
 
