@@ -162,7 +162,7 @@ async def of_methods(service: Service) -> None:
         assert_type(each, int)
     assert_type(await either(1), int)
     assert_type(await either("a"), str)
-    await Shelf(1).find(text="a")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue]
+    await Shelf(1).find(text="a")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def of_functions(service: Service) -> None:
