@@ -223,6 +223,23 @@ async def test_what_was_never_sent_is_not_owed(w: World) -> None:
     assert w.store.calls["release"] <= 6  # of the first one, whose fate is in doubt
 
 
+async def test_a_claim_that_asked_nobody_owes_nothing() -> None:
+    """Whatever its end says of a lease; one that was sent, and of which nobody knows, is owed."""
+
+    async def nobody(_key: Key, _token: bytes) -> None:
+        raise AssertionError("nobody is to be asked")
+
+    debts, key = Debts(nobody, asyncio.ensure_future, lambda: False), Key(b"k" * 32)
+    for freed in (None, False):
+        for doubted in (False, True):
+            debts.settled(key, b"never sent", freed=freed, doubted=doubted)
+    assert len(debts) == 0
+    debts.sent(b"sent")
+    debts.settled(key, b"sent", freed=None, doubted=True)
+    assert len(debts) == 1
+    await debts.aclose(0)
+
+
 @virtual
 async def test_a_call_that_went_well_owes_nothing(w: World) -> None:
     """Neither a hit, nor a follower, nor a leader sends a RELEASE."""

@@ -391,7 +391,7 @@ async def test_a_busy_loop_is_no_slow_store(w: World) -> None:
 
         async def acquire(self, *args: Any) -> Any:
             await asyncio.sleep(0.01)
-            await w.turns(8)
+            await w.turns(12)
             return await w.memory.acquire(*args)
 
     busy = w.cache(store=Prompt())

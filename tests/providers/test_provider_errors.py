@@ -14,7 +14,6 @@ import pytest
 from cohere.errors import TooManyRequestsError
 from google.genai import errors as google
 from instructor.core.exceptions import InstructorRetryException
-from mistralai.client.errors import SDKError
 from provider_clients import BY_HAND, by_hand, modes
 from pydantic import BaseModel
 
@@ -26,6 +25,11 @@ from samecall._ports import EPOCH_NONE
 from samecall.instructor import cached
 from samecall.testing import ManualClock, StubProvider
 from samecall.testing.provider import Status
+
+try:
+    from mistralai.client.errors import SDKError
+except ImportError:  # the lowest of its SDKs
+    from mistralai.models import SDKError
 
 UNTOLD = {"from_fireworks"}
 """Whose exceptions say nothing of Retry-After."""

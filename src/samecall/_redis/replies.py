@@ -51,11 +51,12 @@ def looked(reply: object) -> Found | None:
 
 def acquired(reply: object) -> Acquired:
     """What ACQUIRE says of one key."""
-    if type(reply) is tuple:  # most are; and a `match` looks at each part's class twice
-        left, data = cast("tuple[object, object]", reply)
+    if isinstance(reply, tuple):  # most are; and a `match` looks at each part's class twice
+        parts = cast("tuple[object, ...]", reply)
+        left, data = parts if len(parts) == 2 else (None, None)
         if type(left) is int and type(data) is bytes:
             return Hit(data, seconds(left))
-        raise nonsense(cast("object", reply))
+        raise nonsense(parts)
     match reply:
         case [b"E", int(left), bytes(data)]:
             return Failed(data, seconds(left))
