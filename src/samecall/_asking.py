@@ -33,13 +33,13 @@ async def ask(room: Room, request: Request, mode: Mode) -> Outcome:
             await seat
         finally:
             room.flights.rise(flight, seat)
-        if not owner:
+        if not owner or flight.detached:
             room.spare(flight, request)
         if flight.outcome is not None:
             return flight.outcome
     outcome = await room.board(request)
     if outcome is None:
-        if request.policy.on_timeout == "call" and not room.spares(request):
+        if request.policy.on_timeout == "call" and not await room.spares(request):
             request.refusals = REFUSALS
             return Grounded()
         wait = request.policy.wait

@@ -164,7 +164,7 @@ class Cache(Named, Memoizing):
                 raise missing(request.key)
             return cast("T", books.answered(request, await room.till.direct(request)))
         except BaseException as error:  # noqa: BLE001 - it is raised, unless a stale answer will do
-            return cast("T", instead(room, request, error))
+            return cast("T", await instead(room, request, error))
 
     def at_hand(self, key: Key, codec: Codec[T], policy: Policy | None = None) -> T | None:
         """The answer that this process has in memory, as an L1 hit; None: ask `get_or_call`."""

@@ -74,21 +74,21 @@ def _kept(room: Room, request: Request, entry: Entry) -> object:
     return answer
 
 
-def instead(room: Room, request: Request, error: BaseException) -> object:
+async def instead(room: Room, request: Request, error: BaseException) -> object:
     """A stale answer in place of an error of the call or the end of `wait`; else raises `error`."""
     try:
-        answer = spared(room, request, error)
+        answer = await spared(room, request, error)
     except BaseException:
         room.books.failed(request, error)
         raise
     return room.books.answered(request, answer)
 
 
-def spared(room: Room, request: Request, error: BaseException) -> object:
+async def spared(room: Room, request: Request, error: BaseException) -> object:
     """As `instead`, and counts nothing."""
     entry = request.spare
     hides = isinstance(error, Exception) and not isinstance(error, _OURS)
-    if entry is not None and hides and room.spares(request):
+    if entry is not None and hides and await room.spares(request):
         try:
             answer = request.codec.decode(entry.payload)
         except Exception as fault:  # noqa: BLE001 - as in a call: what cannot be read is not there

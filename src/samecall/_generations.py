@@ -148,7 +148,7 @@ class Generations:
             return None
         task = self._ask(namespace, names, policy)
         if not task.done():
-            return await asyncio.shield(task)  # one who leaves takes nobody's answer along
+            await asyncio.wait((task,))  # who leaves takes nobody's answer along, nor does a close
         # asked in the batch of what is compared, it was answered first
         return None if task.cancelled() else task.result()
 

@@ -45,7 +45,7 @@ async def play(here: Callable[[], Room], request: Listener, mode: Mode) -> Async
             except Over:
                 break
             except Exception as error:  # noqa: BLE001 - it is raised, unless a stale stream will do
-                consumer.spare(error)
+                await consumer.spare(error)
                 continue
             yield item
     except GeneratorExit as error:
@@ -157,14 +157,13 @@ class _Consumer:
             return
         self._play(got)
 
-    def spare(self, error: Exception) -> None:
+    async def spare(self, error: Exception) -> None:
         """Go on with a stale stream in place of an error before the first item; else raise it."""
         if self._at:
             raise error
-        request = self._request
-        if self._seat is not None and request.spare is None and request.seen != SEEN_ANY:
-            request.spare = self._seat.spare
-        got = spared(self._room, request, error)
+        if self._seat is not None:
+            self._seat.share()
+        got = await spared(self._room, self._request, error)
         if not isinstance(got, Track):
             raise error
         self._play(got)

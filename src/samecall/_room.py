@@ -119,10 +119,14 @@ class Room:
         request.spare = entry  # who joins the flight may take it, though this one does not
         return False
 
-    def spares(self, request: Request) -> bool:
-        """Whether what was put by may answer this request."""
-        entry, policy = request.spare, request.policy
-        return entry is not None and usable(entry, policy, self.clock.now(), policy.stale_if_error)
+    async def spares(self, request: Request) -> bool:
+        """Whether what was put by may answer this request; nothing that was forgotten since."""
+        entry, policy, space = request.spare, request.policy, request.key.namespace
+        if entry is None or not usable(entry, policy, self.clock.now(), policy.stale_if_error):
+            return False
+        told = await self.generations.told(space, entry.tags, policy)
+        over = self.copies.over(space, ("", *entry.tags), entry.generations)
+        return not over if told is None else told == entry.generations
 
     def _landed(self, request: Request) -> Found | None:
         # an answer that is being stored is in this memory as much as one that is: nobody waits
@@ -136,13 +140,15 @@ class Room:
         """The outcome of the flight for this request, joined or started; None: `wait` is over."""
         flight, owner = self.join(request)
         outcome = await self.flights.wait(flight, request.policy.wait, owner=owner)
-        if not owner:
+        if not owner or flight.detached:
             self.spare(flight, request)
         return outcome
 
     def spare(self, flight: Flight[Outcome], request: Request) -> None:
         """What the one who started a flight has put by will do for those who joined it, too."""
-        if request.spare is None and request.seen != SEEN_ANY and flight.about is not None:
+        if flight.detached:  # forgotten since, and some may have joined it after that
+            request.spare = None
+        elif request.spare is None and request.seen != SEEN_ANY and flight.about is not None:
             request.spare = flight.about.spare
 
     def join(self, request: Request) -> tuple[Flight[Outcome], bool]:
@@ -151,8 +157,7 @@ class Room:
         if flight is not None:
             return flight, False
         abandon = request.policy.on_abandon == "abandon"
-        slot, key = (request.key, request.seen), request.key
-        flight = self.flights.open(slot, key, abandon=abandon)
+        flight = self.flights.open((request.key, request.seen), request.key, abandon=abandon)
         flight.about = request
         self.looks.begin(flight, request)
         return flight, True

@@ -14,7 +14,7 @@ import msgspec
 from samecall._books import bill
 from samecall._codec import UNREADABLE
 from samecall._delivery import Again
-from samecall._entry import Entry, Kind
+from samecall._entry import Kind
 from samecall._errors import WaitTimeout
 from samecall._flight import Phase
 from samecall._listener import Kept, Listener
@@ -71,16 +71,16 @@ class Seat:
                 continue
             patient = ends is None or not self._waits_for_others(tape)
             if not patient and ends is not None and now() >= ends:
-                self._tire()
+                await self._tire()
             generation = self._flight.generation.watchers
             changes = (generation,) if tape is None else (generation, self._tells(tape))
             await pause(None if patient else ends, *changes)
 
-    def _tire(self) -> NoReturn:
+    async def _tire(self) -> NoReturn:
         """The end of `wait`."""
-        request = self._request
-        policy, kept = request.policy, request.spare or self.spare
-        if policy.on_timeout == "call" and self._at == 0 and kept is None:
+        request, policy = self._request, self._request.policy
+        self.share()
+        if policy.on_timeout == "call" and self._at == 0 and not await self._room.spares(request):
             request.refusals = REFUSALS
             raise Again
         raise WaitTimeout(f"no item within wait of {policy.wait:g} s; the call goes on")
@@ -110,11 +110,9 @@ class Seat:
         flight.generation.bound -= self._at > 0
         self._room.flights.leave(flight)
 
-    @property
-    def spare(self) -> Entry | None:
-        """The stale entry that the flight's owner has come upon."""
-        about = self._flight.about
-        return None if about is None else about.spare
+    def share(self) -> None:
+        """Have the stale entry that the flight's owner has come upon."""
+        self._room.spare(self._flight, self._request)
 
     # --- the tape --------------------------------------------------------------------------------
 

@@ -11,13 +11,21 @@ from typing import Any
 import pytest
 from core_support import FleetCodec, World, outcomes, spawn, virtual
 
-from samecall import CacheMiss, ConfigurationError, Policy, RemoteCallError, WaitTimeout
+from samecall import (
+    CacheMiss,
+    ConfigurationError,
+    Policy,
+    RemoteCallError,
+    WaitTimeout,
+)
 from samecall._entry import Entry, Kind, Payload
+from samecall._errors import StoreUnreachable
 from samecall._freshness import is_due, usable
 from samecall._ports import EntryRefreshed
 
 SWR = Policy(ttl=10, stale_while_revalidate=100)
 SIE = Policy(ttl=10, stale_if_error=100)
+_ALL = "acquire", "renew", "commit", "release", "ping", "wait", "generations"
 L1 = [pytest.param({}, id="l1"), pytest.param({"l1": None}, id="l2")]
 
 
@@ -341,6 +349,132 @@ async def test_readers_of_one_flight_go_each_by_its_own_policy(
     mine = [ValueError, "old"] if first == "strict" else ["old", ValueError]
     assert told == [*mine, ValueError, ValueError]
     assert (provider.calls, own.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("way", ["clear", "tag", "forget", "patient"])
+@virtual
+async def test_what_was_forgotten_meanwhile_is_no_stale_answer(w: World, way: str) -> None:
+    """The call was begun before, and joined after, in a process that hears of it on the way."""
+    one, two, provider = w.cache(SIE), w.cache(SIE), w.provider()
+    provider.answer("old")
+
+    def ask() -> asyncio.Task[Any]:
+        policy = SIE.replace(wait=50) if way == "patient" else SIE
+        return asyncio.ensure_future(two.get_or_call("k", provider, policy=policy, tags=("t",)))
+
+    assert await ask() == "old"
+    await w.turns()
+    provider.close()
+    await asyncio.sleep(11)
+    asked = [ask()]
+    await provider.until_waiting(1)
+    if way in ("forget", "patient"):
+        await one.forget("k")
+    else:
+        await (one.clear() if way == "clear" else one.forget_tag("t"))
+    asked.append(ask())
+    await asyncio.sleep(4)
+    provider.fail(ValueError("down"))
+    assert [type(each) for each in await outcomes(*asked)] == [ValueError, ValueError]
+    assert provider.calls == 2
+
+
+@virtual
+async def test_a_call_that_fails_after_a_clear_brings_nothing_back(w: World) -> None:
+    """Who follows elsewhere, is told of an error of before, and calls in vain."""
+    one, two = w.cache(SIE), w.cache(SIE)
+    leading, following = w.provider(), w.provider()
+    await fill(w, one, SIE)
+    await asyncio.sleep(11)
+
+    def ask() -> asyncio.Task[Any]:
+        return asyncio.ensure_future(two.get_or_call("k", following, codec=FleetCodec()))
+
+    first = asyncio.ensure_future(one.get_or_call("k", leading, codec=FleetCodec()))
+    await leading.until_waiting(1)
+    asked = [ask()]
+    await w.turns()
+    await one.clear()
+    asked.append(ask())
+    await asyncio.sleep(4)
+    leading.fail(ValueError("down"))
+    await following.until_waiting(1)
+    following.fail(ValueError("down, too"))
+    told = await outcomes(first, *asked)
+    assert not any(isinstance(each, str) for each in told), told
+    assert (leading.calls, following.calls) == (1, 1)
+
+
+@pytest.mark.parametrize("on_timeout", ["raise", "call"])
+@virtual
+async def test_the_end_of_a_wait_brings_back_nothing_that_was_forgotten(
+    w: World, on_timeout: Any
+) -> None:
+    """Who follows another process learns nothing of a clear by itself: it asks."""
+    policy = SIE.replace(wait=3, on_timeout=on_timeout)
+    one, two, provider, own = w.cache(SIE), w.cache(policy), w.provider(), w.provider()
+    own.answer("own")
+    await fill(w, one, SIE)
+    await asyncio.sleep(11)
+    leading = asyncio.ensure_future(one.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    first = asyncio.ensure_future(two.get_or_call("k", own))
+    await w.turns()
+    await one.clear()
+    told = await outcomes(first, asyncio.ensure_future(two.get_or_call("k", own)))
+    if on_timeout == "call":
+        assert told == ["own", "own"]
+    else:
+        assert [type(each) for each in told] == [WaitTimeout, WaitTimeout]
+    provider.answer("new")
+    assert await leading == "new"
+
+
+@pytest.mark.parametrize("known", [True, False])
+@virtual
+async def test_a_store_that_is_silent_takes_no_stale_answer_away(w: World, *, known: bool) -> None:
+    """Unless this process knows that it was forgotten: by another call, while this one waited."""
+    one, two, leading, own = w.cache(SIE), w.cache(SIE), w.provider(), w.provider()
+    await fill(w, one, SIE)
+    await asyncio.sleep(11)
+    first = asyncio.ensure_future(one.get_or_call("k", leading))
+    await leading.until_waiting(1)
+    follows = asyncio.ensure_future(two.get_or_call("k", own))
+    await w.turns()
+    if known:
+        await one.clear()
+        await asyncio.sleep(1.1)
+    own.answer("another")
+    assert await two.get_or_call("another", own) == "another"
+    own.close()
+    w.store.raise_on(*_ALL, error=StoreUnreachable("gone"))
+    w.leases_may_remain = True
+    await own.until_waiting(1)
+    await asyncio.sleep(4)  # no copy of a generation is believed for as long
+    own.fail(ValueError("down"))
+    [told] = await outcomes(follows)
+    assert isinstance(told, ValueError) if known else told == "old"
+    w.store.heal()
+    leading.answer("new")
+    assert await first == "new"
+
+
+@virtual
+async def test_a_close_cancels_nobody_who_is_about_to_have_a_stale_answer(w: World) -> None:
+    cache, provider = w.cache(SIE), w.provider()
+    await fill(w, cache, SIE)
+    await asyncio.sleep(11)
+    asked = asyncio.ensure_future(cache.get_or_call("k", provider))
+    await provider.until_waiting(1)
+    w.store.hold("generations", times=1)
+    await asyncio.sleep(1.2)
+    provider.fail(ValueError("down"))
+    await w.turns()
+    assert not asked.done()
+    await cache.aclose()
+    assert await asked == "old"
+    w.store.heal()
+    await w.turns()
 
 
 def test_what_may_be_used_in_which_window() -> None:

@@ -61,6 +61,44 @@ async def test_readers_of_one_flight_go_each_by_its_own_policy(w: World, first: 
 
 
 @virtual
+async def test_who_may_not_have_the_stale_stream_calls_at_the_end_of_its_wait(w: World) -> None:
+    cache, source, own = w.cache(SIE), Source(), Source()
+    source.put("a", None)
+    own.put("own", None)
+    await take(cache.stream("k", source))
+    await w.turns()
+    await asyncio.sleep(11)
+    leads = Consumer(cache.stream("k", source))
+    await w.turns()
+    patient = SIE.replace(wait=1, on_timeout="call")
+    assert await take(cache.stream("k", own, policy=patient)) == ["a"]
+    strict = patient.replace(stale_if_error=0)
+    assert await take(cache.stream("k", own, policy=strict)) == ["own"]
+    source.put("b", None)
+    await leads.task
+    assert leads.got == ["b"]
+
+
+@virtual
+async def test_what_was_forgotten_meanwhile_is_played_to_nobody(w: World) -> None:
+    """The call was begun before, and joined after, in a process that hears of it on the way."""
+    one, two, source = w.cache(SIE), w.cache(SIE), Source()
+    source.put("a", None)
+    await take(two.stream("k", source))
+    await w.turns()
+    await asyncio.sleep(11)
+    consumers = [Consumer(two.stream("k", source))]
+    await w.turns()
+    await one.forget("k")
+    consumers.append(Consumer(two.stream("k", source)))
+    await asyncio.sleep(4)
+    source.put(ZeroDivisionError("down"))
+    told = await outcomes(*(each.task for each in consumers))
+    assert [type(each) for each in told] == [ZeroDivisionError, ZeroDivisionError]
+    assert source.calls == 2
+
+
+@virtual
 async def test_no_stale_stream_after_a_first_item(w: World) -> None:
     """What broke off is not gone on with by another generation."""
     cache, source = w.cache(SIE), Source()

@@ -157,5 +157,28 @@ def _cleared(history: History, executed: float, proc: str, caller: Caller) -> It
     if caller.how != "l2" or caller.key in history.damaged:
         return
     stored = [commit.at for commit in history.commits if commit.key == caller.key]
-    if not any(executed <= at <= ended_at(caller) for at in stored):
+    if any(executed <= at <= ended_at(caller) for at in stored):
+        return
+    if caller.proc == proc or not _had_put_by(history, executed, caller):
         yield f"{caller.name} got #{paid.name} from a store cleared at {executed:.4f}"
+
+
+def _had_put_by(history: History, executed: float, caller: Caller) -> bool:
+    """Whether it joined a flight of before, and had what that had put by in place of an error.
+
+    For as long as its process believes its copies, as with L1.
+    """
+    ended = ended_at(caller)
+    if caller.flight_born is None or caller.flight_born > executed:
+        return False
+    failed = any(
+        (paid.key, paid.proc) == (caller.key, caller.proc)
+        and paid.outcome in ("own", "process", "fleet")
+        and caller.at <= end_of(paid) <= ended
+        for paid in history.paid
+    )
+    if not failed and caller.wait is None:
+        return False
+    if ended <= executed + L1_TRUSTS + ON_ITS_WAY:
+        return True
+    return not history.healthy(caller.proc, executed - DEADLINE, ended)

@@ -70,8 +70,13 @@ def _rightly_refused(history: History, grant: Grant) -> bool:
     """Whether the value that was there is no answer: damaged, too old for who asks, or cleared."""
     if (grant.key, grant.refused) in history.foreign:
         return True
-    own = (c for c in history.callers if (c.key, c.proc) == (grant.key, grant.proc))
+    own = [c for c in history.callers if (c.key, c.proc) == (grant.key, grant.proc)]
     if any(caller.max_age is not None and caller.at <= grant.at for caller in own):
+        return True
+    # A refresh that has waited for a leader who came to nothing names what was there when it asked.
+    asker = grant.token.partition("/")[0]
+    asked = [c.at for c in own if c.mode == "refresh" and f"{c.proc}.{c.name}" == asker]
+    if asked and any(c.stamp == grant.refused and c.at <= asked[0] for c in history.commits):
         return True
     # It bears the generations of before its call, or a copy of them that was as old. Who asked for
     # a clear believes them no more, done or not: for all that it knows, the store did it.
