@@ -46,6 +46,7 @@ class Flight(Generic[OutcomeT]):
         "abandon",
         "about",
         "asked",
+        "before",
         "callers",
         "context",
         "deserted",
@@ -85,6 +86,7 @@ class Flight(Generic[OutcomeT]):
         self.task: asyncio.Task[None] | None = None
         self.asked: Asked | None = None  # what the store is asked while there is no task yet
         self.context: Context | None = copy_context()  # in which its call is made
+        self.before: Flight[OutcomeT] | None = None  # who called for this key when this one began
         self.home = flights.home
         self._flights = flights
         self._generation: Generation | None = None

@@ -78,6 +78,9 @@ class Flights(Generic[OutcomeT]):
         """A flight tells that it has gone on to another phase."""
         if flight.phase in (Phase.LEADING, Phase.ALONE) and not flight.detached:
             with self._lock:
+                before = self._leading.get(flight.key)
+                if before is not flight:
+                    flight.before = before
                 self._leading[flight.key] = flight
 
     def start(
@@ -141,8 +144,14 @@ class Flights(Generic[OutcomeT]):
         # only what is still ours: the slot may hold a newer flight
         if self._table.get(flight.slot) is flight:
             del self._table[flight.slot]
+        before = flight.before
+        while before is not None and self._table.get(before.slot) is not before:
+            before = before.before
+        flight.before = before  # no longer chain of those that have ended hangs on anything
         if self._leading.get(flight.key) is flight:
             del self._leading[flight.key]
+            if before is not None:  # it began to call without the store, and is still at it
+                self._leading[flight.key] = before
 
     def seat(self, flight: Flight[OutcomeT]) -> asyncio.Future[None]:
         """Be one of the callers of `flight`; done when it has landed. To be given back by `rise`.
