@@ -161,7 +161,7 @@ def rows_of(url: str, callers: int, rounds: int, wakes: int) -> list[Row]:
         return 1000 * percentile(load.extras, share)
 
     def told(one: Any) -> str:
-        return ", ".join(f"{name} {one(load):,.4g}" for name, load in peers.items())
+        return ", ".join(f"{name} {told(one(load))}" for name, load in peers.items())
 
     p50, p99, worst = ms(ours, 0.5), ms(ours, 0.99), ms(many, 0.99)
     commands = percentile(ours.commands, 0.5)

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from samecall.testing.servers import LocalServer
 
-__all__ = ["Row", "arguments", "best_ms", "percentile", "redis_url", "report", "timed"]
+__all__ = ["Row", "arguments", "best_ms", "percentile", "redis_url", "report", "timed", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,17 @@ def best_ms(values: Sequence[float]) -> float:
     return 1000 * statistics.median(values)
 
 
+def told(figure: float) -> str:
+    """A figure with four digits that count, and all of those before the point."""
+    return f"{figure:,.0f}" if abs(figure) >= 1_000 else f"{figure:.4g}"
+
+
 def report(rows: Sequence[Row], file: Path | None) -> None:
     """Print the rows, and write them."""
     table = Table("what", "figure", "target", "met", "peer", "floor")
     for row in rows:
         met = "" if row.met is None else ("yes" if row.met else "NO")
-        figure = f"{row.figure:,.4g} {row.unit}"
+        figure = f"{told(row.figure)} {row.unit}"
         table.add_row(row.what, figure, row.target, met, row.peer, row.floor)
     Console(width=160).print(table)
     if file is not None:
