@@ -4,7 +4,7 @@
 --       hits needs none of them, and to send them costs the server as much as to read the values.
 -- ARGV  nonce, most bytes of values in one reply, how many keys are asked for, their tokens (equally
 --       long) in one string, then lease (ms, 12 digits) and seen: per key, or once if it is the same for
---       all. What is sent and not looked at costs the server as much as well.
+--       all. Each argument costs the server about as much as a key, looked at or not.
 -- reply {nonce, two of these per key}
 --   ms left, value                         a value that is not `seen`
 --   {"E", ms left, error}, false           a leader failed a moment ago
