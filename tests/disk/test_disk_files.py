@@ -259,18 +259,25 @@ asyncio.run(main())
 """
 
 
+def asked_in_a_read_only_folder(path: Path) -> subprocess.CompletedProcess[str]:
+    """What a process says that may write neither the folder nor anything beside the file."""
+    path.parent.chmod(0o555)
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(path)],
+            check=False, timeout=60, capture_output=True, text=True,
+        )  # fmt: skip
+    finally:
+        path.parent.chmod(0o755)
+
+
 async def test_a_read_only_file_answers_what_it_has() -> None:
     """Hits are read, misses are paid for; nothing may be written, not even beside the file."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "cache.db")
         await asked(path)
         path.chmod(0o444)
-        path.parent.chmod(0o555)
-        done = subprocess.run(
-            [sys.executable, "-c", READ_ONLY, str(path)],
-            check=False, timeout=60, capture_output=True, text=True,
-        )  # fmt: skip
-        path.parent.chmod(0o755)
+        done = asked_in_a_read_only_folder(path)
     assert done.stdout.split() == ["paid", "new"], done.stderr
 
 
@@ -282,12 +289,7 @@ async def test_what_may_not_be_opened_is_told(what: str) -> None:
         if what.startswith("a file"):
             await asked(path)
             path.chmod(0o000)
-        path.parent.chmod(0o555)
-        done = subprocess.run(
-            [sys.executable, "-c", READ_ONLY, str(path)],
-            check=False, timeout=60, capture_output=True, text=True,
-        )  # fmt: skip
-        path.parent.chmod(0o755)
+        done = asked_in_a_read_only_folder(path)
     assert done.stdout == ""
     last = done.stderr.splitlines()[-1]
     assert last.startswith("samecall._errors.ConfigurationError: "), done.stderr

@@ -7,6 +7,26 @@ from sim_invariants import judge
 from sim_plan import Event, Plan, Rates
 from sim_world import run
 
+
+def put_by(cleared: float, joined: float) -> Plan:
+    """#1a is too old for #4, whose flight puts it by, and which #12 joins after a clear."""
+    return Plan(
+        70031529,
+        "bells",
+        (1.0, 1.0, 1.0),
+        False,
+        Rates(bell=0.2377126967302511),
+        0.5,
+        0.0,
+        (
+            Event(0.7419649655705051, "ask", 0, "n0/a", abandon=True, name=1),
+            Event(1.3973992289440302, "ask", 1, "n0/a", abandon=True, max_age=0.1, name=4),
+            Event(cleared, "clear", 0, "n0/a", name=11),
+            Event(joined, "ask", 1, "n0/a", abandon=True, name=12),
+        ),
+    )
+
+
 FOUND = {
     # p1 dies with a lease of 6 s; p0 waits for one of 1 s at most, but its clock runs a little
     # faster than the store's, which looked like renewals of the dead one's lease
@@ -102,42 +122,13 @@ FOUND = {
             Event(1.1924, "close", 2, "n0/a", name=14),
         ),
     ),
-    # #1a is too old for #4, whose flight puts it by; p0 clears; #12 joins that flight after it, and
-    # got #1a when the call failed, although p1 had heard of the clear by then
-    "what was put by is forgotten, too": Plan(
-        70031529,
-        "bells",
-        (1.0, 1.0, 1.0),
-        False,
-        Rates(bell=0.2377126967302511),
-        0.5,
-        0.0,
-        (
-            Event(0.7419649655705051, "ask", 0, "n0/a", abandon=True, name=1),
-            Event(1.3973992289440302, "ask", 1, "n0/a", abandon=True, max_age=0.1, name=4),
-            Event(2.135089101289021, "clear", 0, "n0/a", name=11),
-            Event(2.3932679903812026, "ask", 1, "n0/a", abandon=True, name=12),
-        ),
-    ),
+    # #12 got #1a when the call failed, although p1 had heard of the clear by then
+    "what was put by is forgotten, too": put_by(2.135089101289021, 2.3932679903812026),
 }
 
 UNDERSTOOD = {
     # the same, but the call fails before p1 can have heard of the clear
-    "who joins in time has what was put by": Plan(
-        70031529,
-        "bells",
-        (1.0, 1.0, 1.0),
-        False,
-        Rates(bell=0.2377126967302511),
-        0.5,
-        0.0,
-        (
-            Event(0.7419649655705051, "ask", 0, "n0/a", abandon=True, name=1),
-            Event(1.3973992289440302, "ask", 1, "n0/a", abandon=True, max_age=0.1, name=4),
-            Event(3.6, "clear", 0, "n0/a", name=11),
-            Event(3.86, "ask", 1, "n0/a", abandon=True, name=12),
-        ),
-    ),
+    "who joins in time has what was put by": put_by(3.6, 3.86),
     # p0's ACQUIRE is carried out a second time: a lease that nobody holds. The refresh #7 waits for
     # its end, and then refuses by its stamp what was there when it asked
     "a refresh that waited refuses what it found": Plan(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -162,9 +163,10 @@ def test_a_synchronous_function(where: object) -> None:
     assert called == ["ada"]
 
 
-def test_a_synchronous_client(where: object) -> None:
-    """Threads that ask at once make one call, and another process's client has the answer."""
-    asked: Any = {
+@contextmanager
+def two_synchronous(where: object) -> Iterator[tuple[Any, Any, Any, StubProvider]]:
+    """The clients of two processes, a question that nobody has asked yet, and the provider."""
+    asked = {
         "response_model": Person,
         "messages": [{"role": "user", "content": f"who {os.urandom(6).hex()}"}],
     }
@@ -173,6 +175,12 @@ def test_a_synchronous_client(where: object) -> None:
         bare = instructor.from_openai(sdk, model="stub-1")
         policy = Policy(op_timeout=PATIENT)
         one, other = (cached(bare, Cache(where, policy=policy, l1=None)) for _ in range(2))
+        yield one, other, asked, provider
+
+
+def test_a_synchronous_client(where: object) -> None:
+    """Threads that ask at once make one call, and another process's client has the answer."""
+    with two_synchronous(where) as (one, other, asked, provider):
         provider.hold()
         with ThreadPoolExecutor(20) as pool:
             tasks = [pool.submit(one.create, **asked) for _ in range(20)]
@@ -187,15 +195,7 @@ def test_a_synchronous_client(where: object) -> None:
 
 def test_a_synchronous_clients_stream(where: object) -> None:
     """Live for threads that ask at once, and part for part in another process."""
-    asked: Any = {
-        "response_model": Person,
-        "messages": [{"role": "user", "content": f"stream {os.urandom(6).hex()}"}],
-    }
-    with StubProvider.in_thread() as provider:
-        sdk = OpenAI(api_key="no-key", base_url=provider.openai_url)
-        bare = instructor.from_openai(sdk, model="stub-1")
-        policy = Policy(op_timeout=PATIENT)
-        one, other = (cached(bare, Cache(where, policy=policy, l1=None)) for _ in range(2))
+    with two_synchronous(where) as (one, other, asked, provider):
         provider.hold()
         with ThreadPoolExecutor(5) as pool:
             tasks = [pool.submit(lambda: list(one.create_partial(**asked))) for _ in range(5)]
