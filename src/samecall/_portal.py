@@ -24,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Carried(BaseException):
+class _Carried(BaseException):
     """On its way through an event loop: what would end the loop for everybody else.
 
     `SystemExit` and whatever else is no `Exception` (a test's `pytest.skip`) is for the thread
@@ -38,7 +38,7 @@ class Carried(BaseException):
 
 def carried(error: BaseException) -> BaseException:
     """`error` as it may be raised in an event loop that others share."""
-    return error if isinstance(error, Exception) else Carried(error)
+    return error if isinstance(error, Exception) else _Carried(error)
 
 
 def in_threads(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
@@ -86,7 +86,7 @@ async def _held(
     try:
         answer = function(*args)
         return (await answer if inspect.isawaitable(answer) else answer), None
-    except Carried as carrier:
+    except _Carried as carrier:
         return None, carrier.error
 
 
