@@ -209,8 +209,9 @@ def lifetime_of(request: Request, value: Any) -> float:
         answer = request.codec.shown(value)
         if policy.should_store is not None:
             wanted = policy.should_store(request.asked, answer)
-            if inspect.iscoroutine(wanted):  # which says yes to everything
-                wanted.close()
+            if inspect.isawaitable(wanted):  # a future, say, which says yes to everything
+                if inspect.iscoroutine(wanted):
+                    wanted.close()
                 raise Unstorable("should_store takes a plain function; this one is async")
             if not wanted:
                 return 0.0

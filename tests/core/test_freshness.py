@@ -622,10 +622,15 @@ class Rule:
 
 
 @pytest.mark.filterwarnings("always::samecall.SamecallWarning")
+@pytest.mark.parametrize("gives", ["a coroutine", "a future"])
 @virtual
-async def test_a_rule_that_has_to_be_awaited_says_no(w: World) -> None:
+async def test_a_rule_that_has_to_be_awaited_says_no(w: World, gives: str) -> None:
     """Nobody awaits it, and what it gives at once would be a yes to everything."""
-    cache, provider = w.cache(Policy(should_store=lambda *_: Rule()())), w.provider()  # type: ignore[arg-type,return-value]
+
+    def rule(*_: Any) -> Any:
+        return Rule()() if gives == "a coroutine" else asyncio.get_running_loop().create_future()
+
+    cache, provider = w.cache(Policy(should_store=rule)), w.provider()
     provider.answer("yes")
     with pytest.warns(match="plain function"):
         assert await cache.get_or_call("k", provider) == "yes"

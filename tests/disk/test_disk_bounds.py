@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +69,40 @@ async def test_what_would_push_out_all_others_is_not_kept(process: Make) -> None
     assert await store.commit(large, bytes(16), b"", envelope(large, b"x" * MOST), LONG) is True
     assert await store.get(large) is None
     assert await store.get(key) is not None
+
+
+async def test_many_that_come_at_once_keep_the_bound_too(path: Path) -> None:
+    """Ten times as much as it may hold in one batch: what was there leaves in between."""
+    process = Process(path, max_bytes=MOST)
+    keys = [new_key() for _ in range(40)]
+    await asyncio.gather(
+        *(process.store.set(key, envelope(key, os.urandom(300_000)), LONG) for key in keys)
+    )
+    assert await process.store.get(keys[-1]) is not None
+    await process.close()
+    assert path.stat().st_size < 1.5 * MOST
+
+
+async def test_the_log_is_emptied_where_somebody_is_always_at_work(
+    path: Path, process: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would go on at its end, or keep the room that it has taken."""
+    clock, log = ManualClock(), Path(f"{path}-wal")
+    monkeypatch.setattr("samecall._disk.upkeep._LOG", MOST)
+    store = process(now=clock.now)
+    await store.set(new_key(), b"small", LONG)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM entries").fetchone()
+    for _ in range(20):  # what a reader that stands still costs is one wait, and no answer
+        await store.set(new_key(), os.urandom(100_000), LONG)
+    await store.ping()
+    assert log.stat().st_size > MOST
+    reader.close()
+    clock.advance(60.0)
+    await store.set(new_key(), b"small", LONG)
+    await store.ping()
+    assert log.stat().st_size < MOST
 
 
 async def test_what_has_ended_is_swept(path: Path, process: Make) -> None:

@@ -17,6 +17,7 @@ from samecall._errors import StoreError
 __all__ = ["Job", "by_looking", "by_writing", "fail", "settle", "take"]
 
 _BATCH = 256
+_PART = 20  # of what a file may hold, in one transaction
 
 
 @dataclass(slots=True, eq=False)
@@ -68,20 +69,30 @@ def by_looking(ledger: Ledger, rest: deque[Job]) -> None:
             ledger.connection.execute("ROLLBACK")
 
 
-def by_writing(ledger: Ledger, jobs: list[Job]) -> None:
-    """Answer all in one transaction, or none."""
-    rung = len(ledger.rung)
+def by_writing(ledger: Ledger, rest: deque[Job]) -> None:
+    """Answer the first of `rest` in one transaction, or none.
+
+    All of them, unless that would be a large part of the file at once: what was there leaves in
+    between, and not after the file has grown.
+    """
+    rung, most, answered = len(ledger.rung), ledger.max_bytes // _PART, 0
+    ledger.added = 0
     ledger.connection.execute("BEGIN IMMEDIATE")
     try:
-        for job in jobs:
+        for job in rest:
             work = job.do or job.look
             job.result = work(ledger) if work is not None else None
+            answered += 1
+            if ledger.added > most:
+                break
         ledger.connection.execute("COMMIT")
     except BaseException:
         del ledger.rung[rung:]
         with suppress(sqlite3.Error):
             ledger.connection.execute("ROLLBACK")
         raise
+    for _ in range(answered):
+        rest.popleft()
 
 
 def fail(jobs: list[Job], error: StoreError) -> None:

@@ -51,7 +51,8 @@ def left(ends: object, now: float) -> float:
 class Tables:
     """The rows of one file through one connection; who calls opens and ends the transaction.
 
-    `rung` collects what is to be rung in this process once the transaction has been committed.
+    `rung` collects what is to be rung in this process once the transaction has been committed;
+    `added` counts the bytes of the entries that it puts.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Tables:
         self.origin = os.urandom(8)
         self.rung: list[tuple[Key, bytes]] = []
         self.touched: dict[int, float] = {}
+        self.added = 0
 
     def entry(self, names: Names, kind: int, now: float) -> Found | None:
         """The living value or error of a key, which counts as used."""
@@ -145,6 +147,7 @@ class Tables:
         if len(data) > self.max_bytes // 2:  # it would push out all others, and then itself
             self.drop(names, kind)
             return
+        self.added += len(data)
         self.connection.execute(
             "INSERT INTO entries (space, digest, kind, ends, used, data) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (space, digest, kind)"

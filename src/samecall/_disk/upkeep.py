@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import cast
 
 from samecall._disk.ledger import Ledger
@@ -17,15 +20,20 @@ _TOUCH_EVERY, _TOUCHES_AT_ONCE = 10.0, 256
 _EVICTED_AT_ONCE = 256
 _SPARE = 10  # of what is allowed, a tenth is made free at once: the next entries find it empty
 _SHRINK = "PRAGMA incremental_vacuum(256)"  # pages
+_LOG = 2**24  # bytes of the log beside the file, above which it is folded in at once
+_PATIENCE = 100  # milliseconds for which others wait meanwhile
+_FOLD_REST = 1.0  # seconds until the next try, where that was not enough
 
 
 class Upkeep:
     """Sweeps what has ended, writes down what was used, evicts the least used."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, path: Path) -> None:
         self._ledger = ledger
         self._connection = ledger.connection
         self._swept = self._touched = ledger.now()
+        self._log = f"{path}-wal"
+        self._folding = 0.0
         self.evicted = 0
 
     def after(self, *, wrote: bool) -> None:
@@ -45,6 +53,8 @@ class Upkeep:
             if wrote and self._allotted() > self._ledger.max_bytes:
                 # back to the file system, where the file had grown beyond its bound
                 self._connection.executescript(_SHRINK)  # `execute` frees a single page
+            if wrote and now >= self._folding and self._logged() > _LOG:
+                self._fold(now)
 
     def last(self) -> None:
         """Before the file is closed."""
@@ -61,6 +71,29 @@ class Upkeep:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise
+
+    def _logged(self) -> int:
+        try:
+            return os.stat(self._log).st_size  # noqa: PTH116 - after each batch, so a quick one
+        except OSError:
+            return 0
+
+    def _fold(self, now: float) -> None:
+        """Write the log into the file and empty it.
+
+        SQLite does so by itself only in a moment in which no process is at work: with several
+        that write all the time the log would grow for as long as they do.
+        """
+        connection, began = self._connection, time.monotonic()
+        (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {patience}")
+        # at once where another process is at it; else one that reads stands still
+        if busy and time.monotonic() - began > _PATIENCE / 1000:
+            self._folding = now + _FOLD_REST
 
     def _touch(self) -> None:
         uses = [(used, at) for at, used in self._ledger.touched.items()]

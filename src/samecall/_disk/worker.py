@@ -142,7 +142,7 @@ class Disk:
             fail(jobs, explain(error, self.place.path))
             settle(jobs)
             return
-        wrote = bool(jobs) and self._answer(opened.ledger, jobs)
+        wrote = bool(jobs) and self._answer(opened, jobs)
         rung, opened.ledger.rung = opened.ledger.rung, []
         for key, message in rung:
             self.bells.ring(key, message)
@@ -161,7 +161,7 @@ class Disk:
         file = self._open_file()
         ledger = Ledger(file.connection, file.now, self.place.max_bytes, writable=file.writable)
         watch = Watch(file.connection, self.bells, ledger.origin, time.monotonic)
-        self._opened = _Open(file, ledger, Upkeep(ledger), watch)
+        self._opened = _Open(file, ledger, Upkeep(ledger, self.place.path), watch)
         if opened is not None:  # whoever waits does so for what the other file held
             watch.start()
             self.bells.ring_all()
@@ -188,21 +188,24 @@ class Disk:
             return True
         return (stat.st_dev, stat.st_ino) != opened.file.inode
 
-    def _answer(self, ledger: Ledger, jobs: list[Job]) -> bool:
-        """Answer all; whether anything was written."""
-        rest = deque(jobs)
+    def _answer(self, opened: _Open, jobs: list[Job]) -> bool:
+        """Answer all; whether anything was to be written."""
+        rest, wrote = deque(jobs), False
         try:
-            by_looking(ledger, rest)
-            if rest:
-                by_writing(ledger, list(rest))
+            by_looking(opened.ledger, rest)
+            while rest:
+                if wrote:
+                    opened.upkeep.after(wrote=True)
+                wrote = True
+                by_writing(opened.ledger, rest)
         except Exception as error:  # noqa: BLE001 - SQLite's, or of what a damaged file holds
             told = explain(error, self.place.path)
             if len(rest) == 1 or isinstance(told, StoreUnreachable):
                 fail(list(rest), told)
             else:  # it is one of them, or all: each for itself
                 for job in rest:
-                    self._answer(ledger, [job])
-        return bool(rest)
+                    self._answer(opened, [job])
+        return wrote or bool(rest)
 
     def _close(self) -> None:
         opened, self._opened = self._opened, None

@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
     from samecall._entry import Key
+    from samecall._portal import Portal
 
 __all__ = ["AsyncShared", "Opened", "Shared", "surface"]
 
@@ -117,7 +116,7 @@ class Shared(_Surface):
         self,
         events: Any,
         opened: Opened,
-        portal: BlockingPortal | None,
+        portal: Portal | None,
         *,
         usage: bool = True,
     ) -> None:
