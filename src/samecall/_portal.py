@@ -7,12 +7,15 @@ import atexit
 import os
 import threading
 import weakref
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-__all__ = ["Closing", "loop_for", "portal_for"]
+__all__ = ["Closing", "ask", "loop_for", "portal_for"]
+
+T = TypeVar("T")
 
 
 class Closing(Protocol):
@@ -43,6 +46,20 @@ def portal_for(cache: Closing) -> BlockingPortal:
             _open = (manager.__enter__(), manager)
         _caches.add(cache)
         return _open[0]
+
+
+def ask(portal: BlockingPortal, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """As `portal.call`; a caller that is interrupted (Ctrl-C) leaves, and takes its wait along.
+
+    It would go on otherwise, and at the process's end, which closes the cache, make a call of its
+    own for which nobody waits but the end.
+    """
+    answer = portal.start_task_soon(work, *args)
+    try:
+        return answer.result()
+    except BaseException:
+        answer.cancel()  # of no use if it has ended, which is what raised then
+        raise
 
 
 def loop_for(cache: Closing) -> asyncio.AbstractEventLoop:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
+from samecall._portal import ask
+
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
@@ -151,7 +153,7 @@ class Shared(_Surface):
         if self._samecall_portal is None:
             raise StopIteration
         try:
-            event = self._samecall_portal.call(_next, self._samecall_events)
+            event = ask(self._samecall_portal, _next, self._samecall_events)
         except Exception:
             self._samecall_opened.failed = True
             raise

@@ -13,7 +13,7 @@ from tenacity import Retrying
 
 from samecall._entry import Payload
 from samecall._errors import CacheMiss
-from samecall._portal import portal_for
+from samecall._portal import ask, portal_for
 from samecall.instructor._answer import Answer
 from samecall.instructor._calls import Calls
 from samecall.instructor._codec import AnswerCodec
@@ -133,7 +133,7 @@ class CachedInstructor(Instructor):
         calls = self._samecall_calls
         again = dict(asked)
         portal = portal_for(calls.settings.cache)
-        answer: Answer = portal.call(calls.answer, asked)
+        answer: Answer = ask(portal, calls.answer, asked)
         if not isinstance(answer, _Unread):
             return answer
         codec = answer.codec
@@ -145,7 +145,7 @@ class CachedInstructor(Instructor):
             if again.get("cache_mode") == "only":
                 # not "from" it: a validator's error quotes the answer
                 raise CacheMiss(f"the entry cannot be read ({type(error).__name__})") from None
-            once_more: Answer = portal.call(calls.answer, {**again, "cache_mode": "refresh"})
+            once_more: Answer = ask(portal, calls.answer, {**again, "cache_mode": "refresh"})
             return once_more
 
 
