@@ -4,18 +4,106 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
+import math
 import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, Protocol, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-__all__ = ["Closing", "ask", "loop_for", "portal_for"]
+__all__ = ["Closing", "Portal", "carried", "in_threads", "loop_for", "portal_for"]
 
-T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Carried(BaseException):
+    """On its way through an event loop: what would end the loop for everybody else.
+
+    `SystemExit` and whatever else is no `Exception` (a test's `pytest.skip`) is for the thread
+    that made the call, and for nobody who only shares the portal with it.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def carried(error: BaseException) -> BaseException:
+    """`error` as it may be raised in an event loop that others share."""
+    return error if isinstance(error, Exception) else _Carried(error)
+
+
+def in_threads(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+    """How `function` is called without blocking: in a worker thread, in its caller's context."""
+    unbounded = CapacityLimiter(math.inf)  # its callers are threads themselves: they are the bound
+
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        asked = partial(_carrying, partial(function, *args, **kwargs))
+        return await to_thread.run_sync(asked, abandon_on_cancel=True, limiter=unbounded)
+
+    return call
+
+
+def _carrying(function: Callable[[], R]) -> R:
+    try:
+        return function()
+    except BaseException as error:
+        told = carried(error)
+        if told is error:
+            raise
+        raise told from None
+
+
+class Portal:
+    """From a thread into the event loop, and back with what came of it."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What `function`, async or not, gives or raises in the portal's loop."""
+        answer, error = self._portal.call(_held, function, args)
+        if error is not None:
+            raise error
+        return answer
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """As `call`; a caller that is interrupted (Ctrl-C) leaves, and takes its wait along.
+
+        It would go on otherwise, and at the process's end, which closes the cache, make a call of
+        its own for which nobody waits but the end.
+        """
+        asked = self._portal.start_task_soon(_held, function, args)
+        try:
+            answer, error = asked.result()
+        except BaseException:
+            asked.cancel()  # of no use if it has ended, which is what raised then
+            raise
+        if error is not None:
+            raise error
+        return answer
+
+    def start_task_soon(self, function: Callable[..., Awaitable[R]], *args: Any) -> Future[R]:
+        """The same without waiting."""
+        return self._portal.start_task_soon(function, *args)
+
+
+async def _held(
+    function: Callable[..., Any], args: tuple[Any, ...]
+) -> tuple[Any, BaseException | None]:
+    try:
+        answer = function(*args)
+        return (await answer if inspect.isawaitable(answer) else answer), None
+    except _Carried as carrier:
+        return None, carrier.error
 
 
 class Closing(Protocol):
@@ -25,16 +113,14 @@ class Closing(Protocol):
 
 
 _lock = threading.Lock()
-_Portal = tuple[BlockingPortal, AbstractContextManager[BlockingPortal]]
-_open: _Portal | None = None
-_parents: list[_Portal] = []
-_loops: weakref.WeakKeyDictionary[BlockingPortal, asyncio.AbstractEventLoop] = (
-    weakref.WeakKeyDictionary()
-)
+_Open = tuple[Portal, AbstractContextManager[BlockingPortal]]
+_open: _Open | None = None
+_parents: list[_Open] = []
+_loops: weakref.WeakKeyDictionary[Portal, asyncio.AbstractEventLoop] = weakref.WeakKeyDictionary()
 _caches: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 
-def portal_for(cache: Closing) -> BlockingPortal:
+def portal_for(cache: Closing) -> Portal:
     """The portal of this process; `cache` is ended in good order when the process ends.
 
     One for all, because calls can only be made one where they meet in one event loop.
@@ -43,23 +129,9 @@ def portal_for(cache: Closing) -> BlockingPortal:
     with _lock:
         if _open is None:
             manager = start_blocking_portal(name="samecall-portal")
-            _open = (manager.__enter__(), manager)
+            _open = (Portal(manager.__enter__()), manager)
         _caches.add(cache)
         return _open[0]
-
-
-def ask(portal: BlockingPortal, work: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """As `portal.call`; a caller that is interrupted (Ctrl-C) leaves, and takes its wait along.
-
-    It would go on otherwise, and at the process's end, which closes the cache, make a call of its
-    own for which nobody waits but the end.
-    """
-    answer = portal.start_task_soon(work, *args)
-    try:
-        return answer.result()
-    except BaseException:
-        answer.cancel()  # of no use if it has ended, which is what raised then
-        raise
 
 
 def loop_for(cache: Closing) -> asyncio.AbstractEventLoop:
@@ -85,7 +157,7 @@ def _end() -> None:
             manager.__exit__(None, None, None)
 
 
-def _close(portal: BlockingPortal) -> None:
+def _close(portal: Portal) -> None:
     faults: list[Exception] = []
     for cache in tuple(_caches):
         try:

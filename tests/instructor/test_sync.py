@@ -68,6 +68,25 @@ def test_a_hit_is_the_miss_again(
     assert key_of(client, **question()).namespace == "default"
 
 
+@pytest.mark.parametrize("helper", ["create", "create_partial"])
+def test_a_hook_that_ends_the_program_ends_no_other_call(
+    bare: instructor.Instructor, cache: Cache, helper: str
+) -> None:
+    """It runs in its caller's name, and the event loop is everybody's."""
+
+    def leave(**_: Any) -> None:
+        raise SystemExit(3)
+
+    client = cached(bare, cache)
+    client.on("completion:kwargs", leave)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            list(getattr(client, helper)(**question()))
+    client.clear()
+    assert list(getattr(client, helper)(**question("again")))
+    assert client.create(**question())
+
+
 def test_threads_that_ask_at_once_ask_once(
     bare: instructor.Instructor, cache: Cache, provider: StubProvider
 ) -> None:

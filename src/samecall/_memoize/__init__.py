@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
-
-from anyio import CapacityLimiter, to_thread
 
 from samecall._arguments import check_namespace, check_tags, instance
 from samecall._errors import ConfigurationError
@@ -17,6 +14,7 @@ from samecall._memoize.asked import Asking
 from samecall._memoize.kept import Answering, Kept, Tags
 from samecall._memoize.memoized import BlockingMemoized, Memoized, MemoizedStream, OfClass
 from samecall._policy import Duration, Policy, seconds
+from samecall._portal import in_threads
 
 __all__ = ["BlockingMemoized", "Memoized", "MemoizedStream", "Memoizer", "Memoizing"]
 
@@ -194,13 +192,11 @@ def _called(function: Any) -> Callable[..., Awaitable[Any]]:
 
 
 def _in_a_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    unbounded = CapacityLimiter(math.inf)  # its callers are threads themselves: they are the bound
+    in_a_thread = in_threads(function)
 
     @wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        answer = await to_thread.run_sync(
-            partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=unbounded
-        )
+        answer = await in_a_thread(*args, **kwargs)
         if inspect.isawaitable(answer):
             if inspect.iscoroutine(answer):
                 answer.close()

@@ -17,6 +17,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, cast
 
+from samecall._portal import carried
+
 __all__ = ["Reading"]
 
 _OVER = object()
@@ -98,14 +100,14 @@ class Reading:
             raw = self._opening()
             events = iter(raw)
         except BaseException as error:  # noqa: BLE001 - it is the caller's
-            self._tell(self._answer, None, error)
+            self._tell(self._answer, None, carried(error))
             return
         self._tell(self._answer, raw, None)
         end: tuple[Any, BaseException | None] = (_OVER, None)
         try:
             self._pass_on(events)
         except BaseException as error:  # noqa: BLE001 - it is the reader's
-            end = (None, error)
+            end = (None, carried(error))
         finally:
             for owner in (events, raw):
                 _close(owner)

@@ -10,12 +10,9 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
-from samecall._portal import ask
-
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
     from samecall._entry import Key
+    from samecall._portal import Portal
 
 __all__ = ["AsyncShared", "Opened", "Shared", "surface"]
 
@@ -119,7 +116,7 @@ class Shared(_Surface):
         self,
         events: Any,
         opened: Opened,
-        portal: BlockingPortal | None,
+        portal: Portal | None,
         *,
         usage: bool = True,
     ) -> None:
@@ -153,7 +150,7 @@ class Shared(_Surface):
         if self._samecall_portal is None:
             raise StopIteration
         try:
-            event = ask(self._samecall_portal, _next, self._samecall_events)
+            event = self._samecall_portal.ask(_next, self._samecall_events)
         except Exception:
             self._samecall_opened.failed = True
             raise

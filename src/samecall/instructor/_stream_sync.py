@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import closing
 from typing import Any, cast
 
-from samecall._portal import ask, portal_for
+from samecall._portal import portal_for
 from samecall.instructor._calls import Question
 from samecall.instructor._reading import Reading
 from samecall.instructor._stream_surface import Opened, Shared, surface
@@ -21,7 +21,7 @@ class SyncStreams(Streams):
     def open(self, asked: dict[str, Any]) -> Any:
         """What the client's own `create_fn` would give: events, or what instructor reads there."""
         portal = portal_for(self.calls.settings.cache)
-        question: Question | None = ask(portal, self.question, asked)
+        question: Question | None = portal.ask(self.question, asked)
         if question is None:
             return self.create(**asked)
         opened = Opened()

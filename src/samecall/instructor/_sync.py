@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter, to_thread
 from instructor.v2.core.client import Instructor
 from instructor.v2.core.hooks import Hooks
 from tenacity import Retrying
 
 from samecall._entry import Payload
 from samecall._errors import CacheMiss
-from samecall._portal import ask, portal_for
+from samecall._portal import in_threads, portal_for
 from samecall.instructor._answer import Answer
 from samecall.instructor._calls import Calls
 from samecall.instructor._codec import AnswerCodec
@@ -64,7 +61,8 @@ class CachedInstructor(Instructor):
 
     def __init__(self, original: Instructor, settings: Settings) -> None:
         self._samecall_original = original
-        self._samecall_calls = calls = Calls(original, _in_a_thread(original), settings, _LateCodec)
+        create = in_threads(original.create_fn)
+        self._samecall_calls = calls = Calls(original, create, settings, _LateCodec)
         self._samecall_streams = SyncStreams(calls, original.create_fn, original.client)
         super().__init__(
             client=original.client,
@@ -133,7 +131,7 @@ class CachedInstructor(Instructor):
         calls = self._samecall_calls
         again = dict(asked)
         portal = portal_for(calls.settings.cache)
-        answer: Answer = ask(portal, calls.answer, asked)
+        answer: Answer = portal.ask(calls.answer, asked)
         if not isinstance(answer, _Unread):
             return answer
         codec = answer.codec
@@ -145,16 +143,5 @@ class CachedInstructor(Instructor):
             if again.get("cache_mode") == "only":
                 # not "from" it: a validator's error quotes the answer
                 raise CacheMiss(f"the entry cannot be read ({type(error).__name__})") from None
-            once_more: Answer = ask(portal, calls.answer, {**again, "cache_mode": "refresh"})
+            once_more: Answer = portal.ask(calls.answer, {**again, "cache_mode": "refresh"})
             return once_more
-
-
-def _in_a_thread(original: Instructor) -> Any:
-    unbounded = CapacityLimiter(math.inf)  # its callers are threads themselves: they are the bound
-
-    async def create(**asked: Any) -> Any:
-        return await to_thread.run_sync(
-            partial(original.create_fn, **asked), abandon_on_cancel=True, limiter=unbounded
-        )
-
-    return create
