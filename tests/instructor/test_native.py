@@ -132,7 +132,7 @@ def test_what_cannot_be_stored_is_told_and_not_raised(native: NativeCache) -> No
 
 @pytest.mark.parametrize("wrong", [True, "60", math.nan])
 def test_a_ttl_that_is_none_costs_no_answer(native: NativeCache, wrong: Any) -> None:
-    """instructor tells it after the call, which is paid for."""
+    """Who tells it tells it after the call, which is paid for."""
     with pytest.warns(SamecallWarning, match="not cached: ttl takes seconds"):
         native.set("a", "text", ttl=wrong)
     assert native.get("a") is None

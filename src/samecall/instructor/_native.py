@@ -62,9 +62,10 @@ class NativeCache(BaseCache):
         return self._within(look)
 
     def set(self, key: str, value: Any, ttl: float | timedelta | None = None) -> None:
-        """Keep plain data at `key` for `ttl` seconds, ten years at the most; 0 or less keeps nothing.
+        """Keep plain data at `key` for `ttl` seconds, ten years at the most.
 
-        So does what is no duration, with a warning: instructor has paid for `value` by now.
+        0 or less keeps nothing, and so does what is no duration, with a warning: instructor has
+        paid for `value` by now.
         """
         life = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if isinstance(life, (int, float)):
