@@ -23,6 +23,7 @@ from samecall import Cache
 from samecall._entry import Entry, Key, Kind, Payload, encode_entry, new_stamp
 from samecall._ports import Hit
 from samecall._redis import names, open_redis
+from samecall._redis.scripts import ACQUIRE
 from samecall.instructor import cached
 
 __all__ = ["at_the_store", "through_the_client"]
@@ -55,7 +56,7 @@ class Last:
 
 
 class Reads:
-    """So many reads at once, in five ways."""
+    """So many reads at once, in six ways."""
 
     def __init__(self, url: str, tasks: int) -> None:
         self.store = open_redis(url, op_timeout=10)()
@@ -79,9 +80,16 @@ class Reads:
     async def come_in(self) -> None:
         # as `create` asks: each caller's task is there already, and waits for its flight
         last = Last(len(self.keys))
+        told = last.told
         for key in self.keys:
-            self.store.acquire_into(last, key, self.token, b"", 5, last.told)
+            self.store.acquire_into(last, key, self.token, b"", 5, told)
         await last.all
+
+    async def script(self) -> None:
+        # what ACQUIRE costs the server and the wire, with nothing around it
+        tokens, lease = self.token * len(self.names), b"%012d" % 5000
+        how = (1, *ACQUIRE.head, len(self.names), tokens, lease)
+        await self.redis.execute_command("EVALSHA", ACQUIRE.sha, len(self.names), *self.names, *how)
 
     async def mget(self) -> None:
         await self.redis.mget(self.names)
@@ -120,6 +128,7 @@ async def at_the_store(url: str, tasks: int, rounds: int) -> list[Row]:
     ways = {
         "in": reads.come_in,
         "ours": reads.ours,
+        "script": reads.script,
         "mget": reads.mget,
         "tasks": reads.tasks,
         "get": reads.get,
@@ -140,13 +149,15 @@ async def at_the_store(url: str, tasks: int, rounds: int) -> list[Row]:
         us["get"] / us["tasks"],
     )
     floor = f"MGET {us['mget']:.1f} µs a key"
+    alone = f"the script sent bare {100 * us['mget'] / us['script']:.0f} %"
+    quickest = f"the script sent bare {us['get'] / us['script']:.1f} times"
     bare, got = f"MGET and tasks {us['tasks']:.1f} µs a key", f"redis-py GET {us['get']:.1f} µs"
     return [
         Row(f"L2 read at the store, {tasks} at once", us["in"], "µs a key", "", None, "", floor),
         Row(f"share of a bare MGET, {tasks} at once", 100 * share, "%", "at least 50",
-            share >= 0.5, "", floor),
+            share >= 0.5, "", alone),
         Row(f"faster than a GET per call, {tasks} at once", times, "times", "at least 8",
-            times >= 8, got),
+            times >= 8, got, quickest),
         Row(f"L2 read at the store with a task for each, {tasks} tasks", us["ours"], "µs a key",
             "", None, "", bare),
         Row(f"share of a bare MGET with a task for each, {tasks} tasks", 100 * by_tasks, "%",

@@ -31,16 +31,19 @@ class Till:
         self.books.asked(request, leader)
         # a task of its own, so that a call that ignores its cancellation holds up nobody
         loop = asyncio.get_running_loop()
-        task, over = loop.create_task(_await(request.call)), loop.create_future()
-        task.add_done_callback(partial(_retrieve, over))
-        alarm = loop.call_later(request.policy.deadline, wake, over)
+        task, alarm = loop.create_task(_await(request.call)), None
         try:
+            await asyncio.sleep(0)  # the call goes out before its alarm is set
+            over = loop.create_future()
+            task.add_done_callback(partial(_retrieve, over))
+            alarm = loop.call_later(request.policy.deadline, wake, over)
             await over
         except asyncio.CancelledError:
             task.cancel()
             raise
         finally:
-            alarm.cancel()
+            if alarm is not None:
+                alarm.cancel()
         if not task.done():
             task.cancel()
             raise DeadlineExceeded(

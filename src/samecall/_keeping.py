@@ -36,8 +36,7 @@ Settle = Callable[[Claim], Coroutine[Any, Any, None]]
 """What is left to do for a flight that has landed: to tell the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(msgspec.Struct, frozen=True):
     """A call's beginning: the stamp of what it makes, and the generations of its tags.
 
     era: of the copies that they are from.

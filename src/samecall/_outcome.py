@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import msgspec
 
 from samecall._entry import Entry, Key, Payload, Spent
 from samecall._flight import Flight
@@ -116,26 +118,29 @@ class Request:
         self.stale = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """An entry answers. `live`: the call's own result, for the caller whose call it was."""
 
     entry: Entry
     how: str
     owner: Request | None = None
-    live: Any = field(default=None, repr=False)
+    live: Any = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.entry!r}, {self.how!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Unstored:
+class Unstored(msgspec.Struct, frozen=True):
     """The call answered, and its answer has no stored form."""
 
     live: Any
     owner: Request
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+
+class Crashed(msgspec.Struct, frozen=True):
     """The call raised `error`, which its owner gets; `told` is what others get copies of."""
 
     error: BaseException
@@ -144,8 +149,7 @@ class Crashed:
     owner: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Grounded:
+class Grounded(msgspec.Struct, frozen=True):
     """The flight was ended from outside (abandoned, closed): ask again."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -62,8 +61,7 @@ class Failed(Found, frozen=True):
     """ACQUIRE: a leader failed a moment ago; `data` is an entry of kind ERROR or REFUSED."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """ACQUIRE: `token` leads; its lease ends in `left` seconds unless renewed."""
 
     token: bytes
@@ -72,8 +70,7 @@ class Wait:
     """Stamp of the value that is there now (`SEEN_NOTHING`: none)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lead:
+class Lead(msgspec.Struct, frozen=True):
     """ACQUIRE: the lease is ours."""
 
     seen: bytes

@@ -93,6 +93,43 @@ async def test_only_the_last_one_out_abandons(w: World) -> None:
 
 
 @virtual
+async def test_abandoned_in_its_first_step(w: World) -> None:
+    """The call has set out, and nothing watches over it yet: it ends all the same."""
+    cache, ended, provider = w.cache(), asyncio.Event(), w.provider()
+    provider.answer("yes")
+
+    async def call() -> str:
+        for flight in cache._rooms.here().flights._all():
+            flight.give_up()  # as the last caller does that goes
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+        return "late"
+
+    asked = asyncio.ensure_future(cache.get_or_call("k", call))
+    await ended.wait()
+    asked.cancel()
+    assert await cache.get_or_call("k", provider) == "yes"
+
+
+@virtual
+async def test_a_call_that_takes_one_step(w: World) -> None:
+    """It has ended before anything watches over it."""
+    cache = w.cache(Policy(error_ttl=0))
+
+    async def fails() -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await cache.get_or_call("k", fails)
+    provider = w.provider()
+    provider.answer("yes")
+    assert await cache.get_or_call("k", provider) == "yes"
+
+
+@virtual
 async def test_abandoned_before_its_first_step(w: World) -> None:
     """A flight cancelled before it ran at all leaves nothing, and the next one flies."""
     cache, provider = w.cache(Policy(on_abandon="abandon")), w.provider()

@@ -24,7 +24,7 @@ from samecall._breaker import Breaker
 from samecall._embedded import EmbeddedServer
 from samecall._entry import Key
 from samecall._lineage import moment
-from samecall._redis import link, names
+from samecall._redis import link, names, open_redis
 from samecall.testing import FaultProxy
 
 MANY = 200
@@ -289,6 +289,37 @@ async def test_a_hit_leaves_nothing_for_the_collector(proxy: FaultProxy) -> None
         finally:
             gc.enable()
         assert more.total() < MANY // 10, more
+
+
+async def test_a_read_that_waits_is_one_object_for_the_collector(url: str) -> None:
+    """A thousand wait together; two more of each made a fifth of what they cost."""
+    store, last, token = open_redis(url)(), Nobody(), b"t" * 16
+    keys = [new_key() for _ in range(MANY)]
+    told = last.told
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for key in keys:
+            store.acquire_into(last, key, token, b"", 5, told)
+        more = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    await store.aclose()
+    assert MANY <= more <= 1.1 * MANY
+
+
+class Nobody:
+    """Wants no answer."""
+
+    def done(self) -> bool:
+        return False
+
+    def told(self, reply: object, *, late: bool) -> None: ...
+
+    def set_result(self, reply: object, /) -> None: ...
+
+    def set_exception(self, error: Exception, /) -> None: ...
 
 
 def held() -> Counter[str]:

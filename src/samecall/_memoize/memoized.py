@@ -148,7 +148,7 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
         kept = self._kept
-        answer: R | None = portal_for(kept.cache).call(kept.peek, (*self._first, *args), kwargs)
+        answer: R | None = portal_for(kept.cache).ask(kept.peek, (*self._first, *args), kwargs)
         return answer
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -158,7 +158,7 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
 
     def _ask(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         kept = self._kept
-        answer: R = portal_for(kept.cache).call(kept.answer, (*self._first, *args), kwargs, mode)
+        answer: R = portal_for(kept.cache).ask(kept.answer, (*self._first, *args), kwargs, mode)
         return answer
 
 

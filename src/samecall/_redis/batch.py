@@ -54,16 +54,17 @@ class Lane:
     def ask(
         self,
         script: Script | None,
-        keys: tuple[str, ...],
+        keys: str | tuple[str, ...],
         args: Command,
         *,
         settles: bool = False,
+        joins: bytes = b"",
         read: Callable[[Any], Any] | None = None,
         told: Told | None = None,
     ) -> asyncio.Future[Any]:
         """Queue one job for the next batch; the future has its reply or a `StoreError`."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.put(Job(script, keys, args, future, settles=settles, read=read, told=told))
+        self.put(Job(script, keys, args, future, settles, joins, read, told))
         return future
 
     def put(self, job: Job) -> None:

@@ -37,10 +37,11 @@ class ClusterLane:
     def ask(
         self,
         script: Script | None,
-        keys: tuple[str, ...],
+        keys: str | tuple[str, ...],
         args: Command,
         *,
         settles: bool = False,
+        joins: bytes = b"",
         read: Callable[[Any], Any] | None = None,
         told: Told | None = None,
     ) -> asyncio.Future[Any]:
@@ -49,7 +50,7 @@ class ClusterLane:
             raise StoreError("this store is closed")
         writes, limit = self._writes, self._router.limit
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        errand = Errand(script, keys, args, future, settles=settles, read=read, told=told)
+        errand = Errand(script, keys, args, future, settles, joins, read, told)
         self._router.place(errand.sets_out(writes=writes, limit=limit))
         return future
 

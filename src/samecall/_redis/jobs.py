@@ -20,14 +20,18 @@ class Job(msgspec.Struct, eq=False):
     """One key's part of a script (or, without a script, a whole command in `args`).
 
     Every script may be sent twice, so a lost reply is asked for again. One that must `settle`
-    something goes out even if its caller has gone and the lane's task is cancelled.
+    something goes out even if its caller has gone and the lane's task is cancelled. A thousand wait
+    together where there is a crowd, and each object of theirs that the collector counts makes it
+    look through them all the sooner: so one name stands for itself, and `args` are shared.
     """
 
     script: Script | None
-    keys: tuple[str, ...]
+    keys: str | tuple[str, ...]
     args: Command
     reply: Reply
     settles: bool
+    joins: bytes = b""
+    """What a `joined` script has in one string with the others' that share the command."""
     read: Callable[[Any], Any] | None = None
     """Makes of a reply what is asked for; raises `StoreError`."""
     told: Told | None = None
@@ -76,23 +80,26 @@ class Group:
         script = self.script
         if script is None or script is not job.script or len(self.jobs) >= script.merge:
             return False
-        return not script.joined or len(job.args[0]) == len(self.jobs[0].args[0])  # type: ignore[arg-type]
+        return len(job.joins) == len(self.jobs[0].joins)
 
     def command(self, *, whole: bool = False) -> Command:
         script = self.script
         if script is None:
             return self.jobs[0].args
         how = (b"EVAL", script.source) if whole else (b"EVALSHA", script.sha)
-        keys = [name for job in self.jobs for name in job.keys]
+        keys: list[str] = []
+        for job in self.jobs:
+            if isinstance(job.keys, str):
+                keys.append(job.keys)
+            else:
+                keys.extend(job.keys)
         args = self._joined() if script.joined else [arg for job in self.jobs for arg in job.args]
         return (*how, len(keys), *keys, self.nonce, *script.head, *args)
 
     def _joined(self) -> Command:
-        firsts: Any
-        firsts, seconds = zip(*[job.args for job in self.jobs], strict=True)
-        if len(set(seconds)) == 1:
-            seconds = seconds[:1]
-        return (len(self.jobs), b"".join(firsts), *seconds)
+        alike = len({job.args for job in self.jobs}) == 1
+        rest = [arg for job in (self.jobs[:1] if alike else self.jobs) for arg in job.args]
+        return (len(self.jobs), b"".join([job.joins for job in self.jobs]), *rest)
 
     def replies(self, reply: Any) -> list[Any] | StoreError:
         """One reply per job, or what is wrong with them all."""

@@ -50,7 +50,8 @@ class Errand(Job, eq=False):
 
     def sets_out(self, *, writes: bool, limit: float) -> Errand:
         """Find out where it has to go, within `limit` seconds from now."""
-        name = self.keys[0] if self.keys else self.args[1]
+        keys = (self.keys,) if isinstance(self.keys, str) else self.keys
+        name = keys[0] if keys else self.args[1]
         self.slot = slot_of(name if isinstance(name, bytes) else str(name).encode())
         self.writes = writes
         self.until = _now() + (max(_HELD, limit) if self.settles else limit)

@@ -31,8 +31,8 @@ class Script:
     """One Lua file; `merge` keys may share one EVALSHA, `head` precedes their arguments.
 
     pairs: two replies for each key, the second of which counts where the first is a number.
-    joined: of the two arguments of each key the first are sent as one string, so those that share a
-    command have equal lengths; and the second once, if it is the same for all.
+    joined: what each key `joins` is sent as one string, so those that share a command have equal
+    lengths; and its other argument once, if it is the same for all.
     """
 
     name: str

@@ -44,8 +44,8 @@ def open_redis(source: object, *, op_timeout: float = 0.5) -> Callable[[], Redis
 
 
 @lru_cache(256)
-def _how(lease: float, seen: bytes) -> bytes:
-    return b"%012d" % min(_ms(lease), 10**12 - 1) + seen
+def _how(lease: float, seen: bytes) -> Command:
+    return (b"%012d" % min(_ms(lease), 10**12 - 1) + seen,)
 
 
 def _ms(seconds: float) -> int:
@@ -78,8 +78,12 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
         self, reply: Reply, key: Key, token: bytes, seen: bytes, lease: float, told: Told
     ) -> None:
         """See `_prompt.Prompt`."""
-        named, args = (names.value(key),), (token, _how(lease, seen))
-        self._put(Job(scripts.ACQUIRE, named, args, reply, settles=False, read=acquired, told=told))
+        how = _how(lease, seen)
+        job = Job(
+            scripts.ACQUIRE, names.value(key), how, reply,
+            settles=False, joins=token, read=acquired, told=told,
+        )  # fmt: skip
+        self._put(job)
 
     def telling(
         self, namespace: str, tags: Sequence[str], ttl: float, offers: Sequence[Offer] = ()
@@ -95,14 +99,14 @@ class RedisStore(RedisBoard, RedisChecks, Recordings):
 
     async def acquire(self, key: Key, token: bytes, seen: bytes, lease: float) -> Acquired:
         """See `_ports.LeaseStore`."""
-        args, ask = (token, _how(lease, seen)), self._reads.ask
+        how, ask = _how(lease, seen), self._reads.ask
         if self.prompt is not None:
-            one = (names.value(key),)
-            found: Acquired = await ask(scripts.ACQUIRE, one, args, read=acquired)
+            one = names.value(key)
+            found: Acquired = await ask(scripts.ACQUIRE, one, how, joins=token, read=acquired)
             return found
         keys = names.of_call(key)
         try:
-            return acquired(await ask(scripts.ACQUIRE, keys, args))
+            return acquired(await ask(scripts.ACQUIRE, keys, how, joins=token))
         except SlotMoving:
             take = partial(self._take, token, _ms(lease))
             free = partial(self.release, key)
