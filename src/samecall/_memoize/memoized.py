@@ -46,14 +46,16 @@ class _Named(Generic[P]):
     """The instance or class that a method is bound to."""
 
     def __init__(self, kept: Kept) -> None:
-        self._kept = kept
+        # first: the function may be a memoized one, whose own attributes it takes over
         functools.update_wrapper(cast("Any", self), kept.function)
+        self._kept, self._first = kept, ()
 
     def _bind(self, instance: Any) -> Self:
         bound = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
         bound._first = (instance,)
         bound.__dict__["__wrapped__"] = MethodType(self._kept.function, instance)
+        bound.__dict__["__self__"] = instance
         return bound
 
     @property
