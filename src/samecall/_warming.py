@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from typing import cast
 
 import msgspec
 
 from samecall._errors import ConfigurationError
 
-__all__ = ["Warmed", "warm"]
+__all__ = ["Warmed", "read_through", "warm"]
 
 _KEPT = 10
 
@@ -68,6 +69,16 @@ async def warm(
     return done
 
 
+async def read_through(answer: object) -> None:
+    """Take all items of an answer that comes in pieces; one that nobody takes may never be asked.
+
+    So its call is one of those at a time, and what breaks off in its midst counts as failed.
+    """
+    if isinstance(answer, AsyncIterator):
+        async for _ in cast("AsyncIterator[object]", answer):
+            pass
+
+
 def _callable(
     calls: Iterator[Callable[[], Awaitable[object]]],
 ) -> Iterator[Callable[[], Awaitable[object]]]:
@@ -81,7 +92,10 @@ def _callable(
 
 async def _made(call: Callable[[], Awaitable[object]]) -> Exception | None:
     try:
-        await call()
+        answer: object = call()
+        if not isinstance(answer, AsyncIterator):  # as an async generator function gives one
+            answer = await cast("Awaitable[object]", answer)
+        await read_through(answer)
     except Exception as error:  # noqa: BLE001 - the others are made all the same
         return error
     return None
