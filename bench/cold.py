@@ -1,7 +1,7 @@
 """Cold callers of one key in several processes: one provider call, and what waiting costs.
 
     python bench/cold.py [--redis URL] [--short] [--json FILE] [--rounds N] [--callers N]
-                         [--wakes N]
+                         [--wakes N] [--latency MS]
 
 "Extra" is a caller's return minus the moment when the first provider call returned, on the clock
 that the processes of one machine share. Commands are what the server counted (INFO commandstats);
@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from rich.progress import track
 
 import redis
-from common import Row, arguments, percentile, redis_url, report
+from common import Row, arguments, percentile, redis_url, report, told
 from peers import LiteLLM
 from samecall import Cache
 from samecall.testing.crew import Crew, Line
@@ -148,9 +148,8 @@ def woken(url: str, callers: int, wakes: int) -> list[Row]:
     ]
 
 
-def rows_of(url: str, callers: int, rounds: int, wakes: int) -> list[Row]:
+def rows_of(url: str, callers: int, rounds: int, wakes: int, latency: float) -> list[Row]:
     """The rows of 100 callers with their peers, and of 1,000."""
-    latency = 2.0
     ours = measure(url, "samecall", callers, latency, rounds)
     few = max(1, rounds // 4)
     ways = ("cashews", "redis-py Lock", "LiteLLM")
@@ -160,7 +159,7 @@ def rows_of(url: str, callers: int, rounds: int, wakes: int) -> list[Row]:
     def ms(load: Load, share: float) -> float:
         return 1000 * percentile(load.extras, share)
 
-    def told(one: Any) -> str:
+    def beside(one: Any) -> str:
         return ", ".join(f"{name} {told(one(load))}" for name, load in peers.items())
 
     p50, p99, worst = ms(ours, 0.5), ms(ours, 0.99), ms(many, 0.99)
@@ -170,14 +169,15 @@ def rows_of(url: str, callers: int, rounds: int, wakes: int) -> list[Row]:
     name = f"{callers} cold callers"
     return [
         Row(f"{name}: provider calls a round", max(ours.calls), "", "1", once,
-            told(lambda p: max(p.calls))),
-        Row(f"{name}: extra p50", p50, "ms", "at most 5", p50 <= 5, told(lambda p: ms(p, 0.5))),
-        Row(f"{name}: extra p99", p99, "ms", "at most 12", p99 <= 12, told(lambda p: ms(p, 0.99))),
+            beside(lambda p: max(p.calls))),
+        Row(f"{name}: extra p50", p50, "ms", "at most 5", p50 <= 5, beside(lambda p: ms(p, 0.5))),
+        Row(f"{name}: extra p99", p99, "ms", "at most 12", p99 <= 12,
+            beside(lambda p: ms(p, 0.99))),
         Row(f"{name}: Redis commands", commands, "", "at most 60", commands <= 60,
-            told(lambda p: percentile(p.commands, 0.5)),
+            beside(lambda p: percentile(p.commands, 0.5)),
             f"{percentile(ours.inside, 0.5)} more inside scripts"),
         Row(f"{name}: client CPU", cpu, "s", "at most 0.1", cpu <= 0.1,
-            told(lambda p: percentile(p.cpu, 0.5))),
+            beside(lambda p: percentile(p.cpu, 0.5))),
         *woken(url, callers, wakes),
         Row(f"{10 * callers} cold callers: extra p99", worst, "ms", "at most 40", worst <= 40),
         Row(f"{10 * callers} cold callers: connections", max(many.connections), "",
@@ -187,10 +187,12 @@ def rows_of(url: str, callers: int, rounds: int, wakes: int) -> list[Row]:
 
 def main() -> None:
     """Print the rows."""
-    told = arguments(__doc__, rounds=(20, 3), callers=(100, 100), wakes=(400, 100))
-    with redis_url(told.redis) as url:
-        rows = rows_of(url, told.callers, told.rounds, told.wakes)
-    report(rows, told.json)
+    given = arguments(
+        __doc__, rounds=(20, 3), callers=(100, 100), wakes=(400, 100), latency=(2_000, 2_000)
+    )
+    with redis_url(given.redis) as url:
+        rows = rows_of(url, given.callers, given.rounds, given.wakes, given.latency / 1000)
+    report(rows, given.json)
 
 
 if __name__ == "__main__":
