@@ -37,12 +37,13 @@ REASONS = {
     "says what share an MGET keeps that wakes as many). Calls through `create` take their answers "
     "where they come in; their share is the row without tasks.",
     "share of a bare MGET": "the script also tells each key's age, and takes leases where nothing "
-    "is found; a job and a check of its reply for each key.",
+    "is found: its floor says what share it keeps when redis-py sends it bare and nobody reads the "
+    "replies. The rest is a question and a check of its reply for each key.",
     "faster than a GET per call with": "the same tasks are the larger part of what either way "
     "costs: its floor says how many times faster an MGET is that wakes as many.",
     "faster than a GET per call": "the script's part of the server and the wire, which is what a "
-    "key costs beside it, does not shrink with the batch; and a GET of redis-py is quick where "
-    "only a hundred wait for its connections.",
+    "key costs beside it, does not shrink with the batch (its floor is the script sent bare); and "
+    "a GET of redis-py is quick where only a hundred wait for its connections.",
     "L2 hits through client.create": "even an MGET of ready names that wakes a task for each "
     "caller, and runs instructor's parser over what came, makes no more than its floor says, where "
     "the target is above that; beside it a hit builds its key, checks and expands the entry, and "

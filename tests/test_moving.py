@@ -189,6 +189,7 @@ def _header(**changes: Any) -> Callable[[list[str]], None]:
         (_header(format="other/1"), "line 1: format 'other/1' is none of an export", 0),
         (_header(made="now"), "line 1: no header of an export (ValidationError)", 0),
         (_header(entries="5"), "line 1: no header of an export (ValidationError)", 0),
+        (_header(namespace=""), "line 1: its namespace is none", 0),
         (_header(format="samecall/" + "1" * 5_000), "is none of an export", 0),
         (lambda lines: lines.clear(), "line 1: no header of an export", 0),
         (
@@ -198,7 +199,7 @@ def _header(**changes: Any) -> Callable[[list[str]], None]:
         ),
         (lambda lines: lines.pop(), "line 6: it is missing: 5 entries were written; what", 4),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 async def test_damage_is_named_with_its_line_and_what_stands_before_is_kept(
     tmp_path: Path, damage: Any, message: str, stored: int

@@ -28,6 +28,7 @@ from samecall._holding import RENEW_AT_LEAST, Hold
 from samecall._news import take_turns
 from samecall._policy import Policy
 from samecall._ports import (
+    EPOCH_NONE,
     EPOCH_UNTOLD,
     SEEN_ANY,
     SEEN_NOTHING,
@@ -222,6 +223,12 @@ class Claim:
         return await self._store.depose(self.key, wait.token, self._policy.op_timeout)
 
     # --- we lead ---------------------------------------------------------------------------------
+
+    def still(self, put_by: Entry | None) -> Entry | None:
+        """What was there and put by, unless forgotten since: gone, and not only evicted."""
+        stands = self.epoch not in (EPOCH_NONE, EPOCH_UNTOLD)
+        gone = stands and put_by is not None and put_by.stamp != self._base
+        return None if gone else put_by
 
     def hold(self) -> Hold:
         """What keeps the lease while the call runs."""

@@ -22,6 +22,7 @@ from typing import IO, cast
 import msgspec
 from anyio import to_thread
 
+from samecall._arguments import check_namespace
 from samecall._codec import UNREADABLE
 from samecall._entry import Key, new_stamp
 from samecall._errors import ConfigurationError, StoreError, Undecodable
@@ -231,6 +232,10 @@ def _read_header(raw: bytes) -> _Header:
         raise _damaged(1, f"format {header.format!r:.40} is newer than {_NAME}/{_FORMAT}")
     if not math.isfinite(header.made):
         raise _damaged(1, "made is no moment")
+    try:
+        check_namespace(header.namespace)
+    except ConfigurationError:
+        raise _damaged(1, "its namespace is none") from None
     return header
 
 

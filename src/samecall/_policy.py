@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from samecall._errors import ConfigurationError
 
-__all__ = ["Duration", "Policy", "seconds"]
+__all__ = ["LONGEST", "Duration", "Policy", "seconds"]
 
-_YEAR = 366 * 86_400.0
+LONGEST = 10 * 366 * 86_400.0
+"""Seconds: ten years, beyond which no duration goes."""
 _EARLIEST = 100
 _VARIANTS = 1_000
 Duration = float | timedelta
@@ -24,7 +25,7 @@ def seconds(
     name: str,
     *,
     zero: bool = False,
-    most: float = 10 * _YEAR,
+    most: float = LONGEST,
 ) -> float:
     """`value` (int, float or timedelta) as seconds; `ConfigurationError` names the argument."""
     takes = f"seconds (int or float) or a timedelta, {'0 or more' if zero else 'more than 0'}"

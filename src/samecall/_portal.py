@@ -75,6 +75,22 @@ class Portal:
             raise error
         return answer
 
+    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """As `call`; a caller that is interrupted (Ctrl-C) leaves, and takes its wait along.
+
+        It would go on otherwise, and at the process's end, which closes the cache, make a call of
+        its own for which nobody waits but the end.
+        """
+        asked = self._portal.start_task_soon(_held, function, args)
+        try:
+            answer, error = asked.result()
+        except BaseException:
+            asked.cancel()  # of no use if it has ended, which is what raised then
+            raise
+        if error is not None:
+            raise error
+        return answer
+
     def start_task_soon(self, function: Callable[..., Awaitable[R]], *args: Any) -> Future[R]:
         """The same without waiting."""
         return self._portal.start_task_soon(function, *args)

@@ -200,8 +200,7 @@ class Room:
         """One attempt; True if it came to nothing because the store is away."""
         space = request.key.namespace
         if begun is None:
-            found = self.at_hand(request)
-            if found is not None:
+            if (found := self.at_hand(request)) is not None:
                 flight.land(found)
                 return False
             request.fill = self.trust.begin(request.key)
@@ -228,6 +227,7 @@ class Room:
             elif claim.state is ClaimState.ALONE:
                 await self.leader.lead_alone(flight, request, claim)
             else:
+                request.spare = claim.still(request.spare)
                 flight.enter(Phase.LEADING)
                 await self.leader.lead(flight, request, claim)
             return False

@@ -11,6 +11,9 @@ from cli_support import LIMIT, fill, process, samecall
 
 import redis
 from samecall import Cache
+from samecall._codec import PlainCodec
+from samecall._entry import Payload, Spent
+from samecall.cli._trouble import printable
 from samecall.cli.doctor.findings import Health
 from samecall.cli.doctor.servers import judge
 from samecall.cli.seen.prices import price
@@ -113,6 +116,47 @@ def test_a_price_that_is_not_known():
     assert price("openai/gpt-4o-mini", 1_000_000, 0) == pytest.approx(0.15)
     assert price("nobody/nothing", 1, 1) is None
     assert price("", 1, 1) is None
+
+
+_EVIL = "\x1b]0;a title\x07\x9b31m\r\nall is well\u202e[/red]"
+
+
+class Planted(PlainCodec):
+    """What somebody with a login writes to the store."""
+
+    def encode(self, value):
+        plain = super().encode(value)
+        return Payload(plain.tag, plain.data, Spent(_EVIL, _EVIL, 1, 1))
+
+    def about(self):
+        return Spent(_EVIL, _EVIL)
+
+
+@pytest.mark.parametrize("command", ["stats", "ls", "show"])
+def test_what_stands_in_a_store_is_not_obeyed_by_a_terminal(command, url):
+    """No control character of it goes out; in JSON it is what it was."""
+
+    async def plant():
+        async def call():
+            return {"said": _EVIL}
+
+        async with Cache(url, namespace="planted") as cache:
+            await cache.get_or_call("k", call, codec=Planted())
+            return cache._key("k").hex
+
+    key = asyncio.run(plant())
+    arguments = [command, *([key] if command == "show" else []), "--url", url, "-n", "planted"]
+    told = samecall(*arguments).stdout
+    assert "\\u001b]0;a title" in told
+    assert "\nall is well" not in told
+    assert not set(told) & set(_EVIL) - set(printable(_EVIL)) - {"\n"}
+    raw = samecall(*arguments, "--json").stdout
+    assert "\x9b" not in raw
+    whole = json.loads(raw)
+    models = [model["model"] for model in whole["models"]] if command == "stats" else whole["model"]
+    assert models == ([f"{_EVIL}/{_EVIL}"] if command == "stats" else _EVIL)
+    if command == "show":
+        assert whole["answer"] == {"said": _EVIL}
 
 
 # --- entries --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from samecall import (
 from samecall._entry import Entry, Kind, Payload
 from samecall._errors import StoreUnreachable
 from samecall._freshness import is_due, usable
+from samecall._key import key_from
 from samecall._ports import EntryRefreshed
 
 SWR = Policy(ttl=10, stale_while_revalidate=100)
@@ -276,6 +277,45 @@ async def test_instead_of_an_error_the_stale_answer(w: World, more: dict[str, An
     assert one.statistics().stale + two.statistics().stale == 6
     assert one.statistics().errors == two.statistics().errors == 0
     assert one.statistics().provider_errors + two.statistics().provider_errors == 1
+
+
+@virtual
+async def test_what_was_forgotten_while_it_waited_is_no_answer(w: World) -> None:
+    """Another led when it found the stale one; a `forget` ends that, and its own call fails."""
+    leads, follows, forgets = w.cache(SIE), w.cache(SIE), w.cache(SIE)
+    first, second = w.provider(), w.provider()
+    await fill(w, leads, SIE)
+    await asyncio.sleep(11)
+    leading = asyncio.ensure_future(leads.get_or_call("k", first, codec=FleetCodec()))
+    await first.until_waiting(1)
+    following = asyncio.ensure_future(follows.get_or_call("k", second, codec=FleetCodec()))
+    await w.turns()
+    assert second.calls == 0
+    await forgets.forget("k")
+    await second.until_waiting(1)
+    second.fail(ValueError("down"))
+    with pytest.raises(Exception, match="down"):
+        await following
+    first.answer("new")
+    assert await leading == "new"
+
+
+@virtual
+async def test_what_was_only_evicted_is_an_answer(w: World) -> None:
+    """The store lost it meanwhile, and nobody forgot it."""
+    leads, follows = w.cache(SIE.replace(on_abandon="abandon")), w.cache(SIE)
+    first, second = w.provider(), w.provider()
+    await fill(w, follows, SIE)
+    await asyncio.sleep(11)
+    leading = asyncio.ensure_future(leads.get_or_call("k", first))
+    await first.until_waiting(1)
+    following = asyncio.ensure_future(follows.get_or_call("k", second))
+    await w.turns()
+    w.memory.drop(key_from("k", "default", None))
+    leading.cancel()
+    await second.until_waiting(1)
+    second.fail(ValueError("down"))
+    assert await following == "old"
 
 
 @virtual

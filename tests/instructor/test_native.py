@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 import threading
 import time
 import warnings
@@ -126,6 +128,20 @@ def test_what_cannot_be_stored_is_told_and_not_raised(native: NativeCache) -> No
     with pytest.warns(SamecallWarning, match="not cached"):
         native.set("a", object())
     assert native.get("a") is None
+
+
+@pytest.mark.parametrize("wrong", [True, "60", math.nan])
+def test_a_ttl_that_is_none_costs_no_answer(native: NativeCache, wrong: Any) -> None:
+    """Who tells it tells it after the call, which is paid for."""
+    with pytest.warns(SamecallWarning, match="not cached: ttl takes seconds"):
+        native.set("a", "text", ttl=wrong)
+    assert native.get("a") is None
+
+
+def test_for_ever_is_ten_years(native: NativeCache) -> None:
+    for number, ttl in enumerate((sys.maxsize, 10**400, math.inf, timedelta.max)):
+        native.set(f"k{number}", "text", ttl=ttl)
+        assert native.get(f"k{number}") == "text"
 
 
 def test_trouble_is_no_exception_where_warnings_are_errors(

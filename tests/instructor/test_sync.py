@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -247,6 +248,59 @@ def test_a_process_ends_by_itself_and_stores_its_answer_first(provider: StubProv
         text=True,
     )
     assert told.stdout.split() == ["answered", "stored"]
+
+
+_INTERRUPTED = """
+import signal, sys, urllib.request
+import instructor, openai
+from pydantic import BaseModel
+from samecall import Cache
+from samecall.instructor import cached
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class User(BaseModel):
+    age: int
+
+url, cache = sys.argv[2], Cache()
+client = cached(instructor.from_openai(openai.OpenAI(api_key="k", base_url=url), model="m"), cache)
+asked = dict(response_model=User, messages=[{"role": "user", "content": "who"}])
+
+@cache.memoize
+def read() -> str:
+    return urllib.request.urlopen(url).read().decode()
+
+match sys.argv[1]:
+    case "create":
+        client.create(**asked)
+    case "stream":
+        list(client.create_partial(**asked))
+    case "memoize":
+        read()
+"""
+
+
+@pytest.mark.parametrize("what", ["create", "stream", "memoize"])
+def test_ctrl_c_ends_the_process_and_calls_nobody_again(what: str) -> None:
+    """Who is interrupted leaves; its wait would else become a call when the cache closes."""
+    with socket.create_server(("127.0.0.1", 0)) as provider:  # which never answers
+        url = f"http://127.0.0.1:{provider.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", _INTERRUPTED, what, url], stderr=subprocess.PIPE, text=True
+        )
+        calls = [provider.accept()[0]]
+        calls[0].recv(1)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        provider.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            calls.append(provider.accept()[0])
+        for call in calls:
+            call.close()
+    assert told.splitlines()[-1] == "KeyboardInterrupt"
 
 
 _SPOILT = """

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from place_support import Place, stored
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from samecall import Cache, Seal
+
+T = TypeVar("T")
 
 
 class User(BaseModel):
@@ -41,6 +43,17 @@ class Colour(Enum):
     RED = "red"
 
 
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+    when: datetime
+    row: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass
+class Page:
+    rows: list[Row]
+
+
 KINDS: list[tuple[Any, Any]] = [
     (User, User(name="Ada", born=datetime(1815, 12, 10, tzinfo=UTC), tags={"x"}, Word="y")),
     (list[User], [User(name="Ada"), User(name="Bob")]),
@@ -50,6 +63,9 @@ KINDS: list[tuple[Any, Any]] = [
     (Point, Point(1.5, (1, 2))),
     (list[Point], [Point(1.5)]),
     (tuple[int, Colour], (1, Colour.RED)),
+    (Strict, Strict(when=datetime(1815, 12, 10, tzinfo=UTC))),
+    (set[Strict], {Strict(when=datetime(1815, 12, 10, tzinfo=UTC), row=(1,))}),
+    (Page, Page([Row("Ada")])),
     (Any, {"a": [1, None, True, 1.5, b"\xff", "é"]}),
     (inspect.Signature.empty, "text " * 1_000),
 ]
@@ -91,6 +107,23 @@ async def test_what_one_process_has_made_the_other_has_equal(
     await other.forget("a")
     assert await one.peek("a") is None
     assert calls == 1
+
+
+async def test_what_the_call_names_and_nobody_has_set(place: Place) -> None:
+    """An answer is of the class that its call names; `exclude_unset` says what it did."""
+
+    async def ask(text: str, model: type[T]) -> T:
+        return model(name=text)  # type: ignore[call-arg]
+
+    here, there = place.cache(), place.cache()
+    made = await here.memoize(ask)("Ada", User)
+    await stored(here)
+    kept = await there.memoize(ask)("Ada", User)
+    assert same(kept, made)
+    assert kept.model_dump(exclude_unset=True) == made.model_dump(exclude_unset=True)
+    assert kept.model_dump(exclude_unset=True) == {"name": "Ada"}
+    assert await there.memoize(ask)("Ada", Row) == Row("Ada")
+    assert (here.statistics().provider_calls, there.statistics().provider_calls) == (1, 1)
 
 
 @each_kind

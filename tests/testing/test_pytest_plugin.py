@@ -113,6 +113,21 @@ def test_without_a_cassette(
     result.stdout.fnmatch_lines(["*there is no cassette*test_plain.jsonl*--samecall-record*"])
 
 
+@pytest.mark.parametrize("wrong", ["'a', 'b'", "''", "path=5"])
+def test_a_marker_that_cannot_be_used(
+    pytester: pytest.Pytester, files: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """Nothing of it is passed over in silence."""
+    test = files / "test_it.py"
+    test.write_text(
+        f"import pytest\n\n@pytest.mark.samecall({wrong})\n"
+        "def test_it(samecall_cassette):\n    pass\n"
+    )
+    result = run(pytester, monkeypatch, "--samecall-record", pays=True)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*pytest.mark.samecall takes the path of a file*"])
+
+
 def test_a_call_that_is_not_recorded(
     pytester: pytest.Pytester, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

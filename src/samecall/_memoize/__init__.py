@@ -119,9 +119,12 @@ class Memoizing:
             if _is_class_method(given):
                 return OfClass(make(given.__func__))
             call = _called(given)
-            asking = Asking(given, version=version, ignore=ignore, chosen=key)
-            kept = Kept(cast("Answering", self), given, call, asking, **kept_as)
-            return _kind(given)(kept)
+            layers = _layers(given)
+            asking = Asking(given, version=version, ignore=ignore, chosen=key, layers=layers)
+            kind = _kind(given)
+            streams = kind is MemoizedStream
+            kept = Kept(cast("Answering", self), given, call, asking, streams=streams, **kept_as)
+            return kind(kept)
 
         return Memoizer(make) if function is None else make(function)
 
@@ -147,10 +150,23 @@ def _check(key: object, ignore: object, version: object) -> None:
         raise ConfigurationError(f"version takes a string or whole number; got {version!r:.60}")
 
 
+def _layers(function: Any) -> int:
+    """How many caches there are around it already."""
+    count = 0
+    while function is not None:
+        count += isinstance(function, (Memoized, MemoizedStream, BlockingMemoized))
+        function = getattr(function, "__wrapped__", None)
+    return count
+
+
 def _kind(function: Callable[..., Any]) -> type[Any]:
-    if inspect.isasyncgenfunction(function):
+    if _streams(function):
         return MemoizedStream
     return Memoized if _is_async(function) else BlockingMemoized
+
+
+def _streams(function: Any) -> bool:
+    return isinstance(function, MemoizedStream) or inspect.isasyncgenfunction(function)
 
 
 def _is_async(function: Any) -> bool:
@@ -179,7 +195,7 @@ def _called(function: Any) -> Callable[..., Awaitable[Any]]:
         )
     if function.__qualname__.endswith("<lambda>"):  # as the next one is called, too
         raise ConfigurationError("memoize takes a function with a name; got a lambda")
-    if _is_async(function) or inspect.isasyncgenfunction(function):
+    if _is_async(function) or _streams(function):
         return cast("Callable[..., Awaitable[Any]]", function)
     if inspect.isgeneratorfunction(function):
         raise ConfigurationError(
@@ -202,6 +218,10 @@ def _in_a_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
                 answer.close()
             raise ConfigurationError(
                 f"{function.__qualname__} returned an awaitable: make it an async function"
+            )
+        if isinstance(answer, AsyncIterator):
+            raise ConfigurationError(
+                f"{function.__qualname__} returned an async iterator: make it an async generator"
             )
         return answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 from pydantic import TypeAdapter
@@ -11,8 +11,9 @@ from pydantic_core import to_jsonable_python
 
 from samecall._codec import BaseCodec, PlainCodec
 from samecall._entry import Payload
-from samecall._errors import ConfigurationError, Unkeyable, Unstorable
-from samecall._key import digest_of
+from samecall._errors import ConfigurationError, Unstorable
+from samecall._memoize.hints import hint_of
+from samecall._memoize.same import leave_unset, same, unset_in
 from samecall._memoize.shapes import has_struct, shape_of
 from samecall._ports import Codec
 from samecall._stream import PlainStreamCodec
@@ -21,7 +22,11 @@ __all__ = ["AnswersCodec", "ItemsCodec", "codec_for", "codec_of", "item_of", "re
 
 _PLAIN = PlainCodec()
 _EXT = 1
+_STAYS = frozenset({str, int, float, bool, bytes, type(None)})
 _form = msgspec.msgpack.Decoder(tuple[str, bytes])
+_UNSET = "+unset"  # behind a tag: fields that nobody has set stand beside the data
+_with_unset = msgspec.msgpack.Decoder(tuple[bytes, list[list[str]]])
+_Form: TypeAlias = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 
 
 class AnswersCodec(BaseCodec[Any]):
@@ -31,17 +36,15 @@ class AnswersCodec(BaseCodec[Any]):
     An answer that would not come back equal is not stored, so a hit equals a miss.
     """
 
-    __slots__ = ("_dump", "_read", "_tag", "_type", "schema")
+    __slots__ = ("_forms", "_type", "schema")
 
     def __init__(self, result: Any) -> None:
         self._type = result
-        self._dump: Callable[[Any], Any]
-        self._read: Callable[[bytes], Any]
-        self._tag = "struct" if has_struct(result) else "typed"
-        if self._tag == "struct":
-            self._dump, self._read = _itself, msgspec.msgpack.Decoder(result).decode
+        self._forms: dict[str, _Form]
+        if has_struct(result):
+            self._forms = {"struct": (_packed, msgspec.msgpack.Decoder(result).decode)}
         else:
-            self._dump, self._read = _by_pydantic(result)
+            self._forms = _by_pydantic(result)
         self.schema = shape_of(result)
         """What separates answers of this type from those of the same name in another shape."""
 
@@ -51,21 +54,42 @@ class AnswersCodec(BaseCodec[Any]):
             return _PLAIN.encode(value)
         except Unstorable:
             pass
-        try:
-            data = msgspec.msgpack.encode(self._dump(value), enc_hook=to_jsonable_python)
-            equal = _same(value, self._read(data))
-        except Exception as error:  # of somebody's own validator or serializer
-            why = f"has no stored form as {self._type!r:.80} ({type(error).__name__})"
-            raise Unstorable(f"an answer of type {type(value).__name__} {why}") from error
-        if not equal:
-            raise Unstorable(f"an answer of type {type(value).__name__} would not come back equal")
-        return Payload(self._tag, data)
+        why: list[Exception | None] = []
+        for tag, (dump, read) in self._forms.items():
+            try:
+                data = dump(value)
+                if same(value, read(data)):
+                    return _payload(tag, data, value)
+            except Exception as error:  # noqa: BLE001 - of somebody's own validator or serializer
+                why.append(error)
+            else:
+                why.append(None)
+        raise self._unstorable(value, why[0])
+
+    def _unstorable(self, value: Any, fault: Exception | None) -> Unstorable:
+        told = f"an answer of type {type(value).__name__}"
+        if fault is None:
+            return Unstorable(f"{told} would not come back equal")
+        why = f"has no stored form as {self._type!r:.80} ({type(fault).__name__})"
+        return Unstorable(f"{told} {why}")
 
     def decode(self, payload: Payload) -> Any:
         """A new object; raises `Undecodable`, or what a validator raises."""
-        if payload.tag == self._tag:
-            return self._read(payload.data)
-        return _PLAIN.decode(payload)
+        tag, data, unset = payload.tag.removesuffix(_UNSET), payload.data, None
+        form = self._forms.get(tag)
+        if form is None:
+            return _PLAIN.decode(payload)
+        if tag != payload.tag:
+            data, unset = _with_unset.decode(data)
+        value = form[1](data)
+        return value if unset is None else leave_unset(value, unset)
+
+
+def _payload(tag: str, data: bytes, value: Any) -> Payload:
+    unset = unset_in(value)
+    if not unset:
+        return Payload(tag, data)
+    return Payload(tag + _UNSET, msgspec.msgpack.encode((data, unset)))
 
 
 class ItemsCodec(PlainStreamCodec):
@@ -73,6 +97,10 @@ class ItemsCodec(PlainStreamCodec):
 
     def __init__(self, codec: Codec[Any]) -> None:
         self._codec = codec
+
+    def stays(self, item: Any) -> bool:
+        """Whether an item is the same for ever: a generator may go on with what it has yielded."""
+        return type(item) in _STAYS
 
     def encode(self, item: Any) -> bytes:
         """MessagePack; what is no plain data stands in an extension of its own."""
@@ -113,10 +141,7 @@ def codec_for(result: object) -> AnswersCodec | PlainCodec:
 
 def result_of(function: Callable[..., Any]) -> object:
     """The type that a function says it returns; `Any` if it says nothing that can be resolved."""
-    try:
-        return get_type_hints(function, include_extras=True).get("return", Any)
-    except (NameError, TypeError, AttributeError):  # a name that only the type checker knows
-        return Any
+    return hint_of(function, "return")
 
 
 def item_of(result: object) -> object:
@@ -125,28 +150,27 @@ def item_of(result: object) -> object:
     return arguments[0] if arguments else Any
 
 
-def _by_pydantic(result: Any) -> tuple[Callable[[Any], Any], Callable[[bytes], Any]]:
+def _by_pydantic(result: Any) -> dict[str, _Form]:
     adapter: TypeAdapter[Any] = TypeAdapter(result)
 
-    def dump(value: Any) -> Any:
-        return adapter.dump_python(value, round_trip=True, by_alias=False, warnings="error")
+    def dump(value: Any) -> bytes:
+        return _packed(
+            adapter.dump_python(value, round_trip=True, by_alias=False, warnings="error")
+        )
 
     def read(data: bytes) -> Any:
         held = msgspec.msgpack.decode(data)
         return adapter.validate_python(held, by_alias=False, by_name=True)
 
-    return dump, read
+    def dump_json(value: Any) -> bytes:
+        return adapter.dump_json(value, round_trip=True, by_alias=False, warnings="error")
+
+    def read_json(data: bytes) -> Any:
+        return adapter.validate_json(data, by_alias=False, by_name=True)
+
+    # strict models take a moment as text from JSON alone; models in a set are no dicts there
+    return {"typed": (dump, read), "json": (dump_json, read_json)}
 
 
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal, and of the same classes all the way down as far as that can be told."""
-    if type(one) is not type(other) or one != other:
-        return False
-    try:
-        return digest_of(one) == digest_of(other)
-    except Unkeyable:
-        return True
+def _packed(value: Any) -> bytes:
+    return msgspec.msgpack.encode(value, enc_hook=to_jsonable_python)

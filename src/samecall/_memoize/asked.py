@@ -21,8 +21,9 @@ from samecall._memoize.shapes import shape_of
 __all__ = ["Asking", "module_of"]
 
 _SCHEME = "memoize/1"
-_ASKED, _CAPTURED = "asked.", "captured."
 _DEPTH = 100
+_KEYWORDS = inspect.Parameter.VAR_KEYWORD
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 _UNCHANGING = (
     *(str, bytes, int, float, Enum, Decimal, date, time, timedelta, PurePath),
     *(type, tuple, frozenset),
@@ -33,7 +34,8 @@ class Asking:
     """What a function is asked, in one form however the arguments are given.
 
     ignore: names of arguments that do not count. chosen: makes, of the arguments, what counts in
-    their place: any value that has a canonical form, or a `Key` that is taken as it is.
+    their place: any value that has a canonical form, or a `Key` that is taken as it is. layers:
+    how many caches there are already between it and the function.
     """
 
     def __init__(
@@ -43,12 +45,16 @@ class Asking:
         version: str | int,
         ignore: Collection[str],
         chosen: Callable[..., object] | None,
+        layers: int = 0,
     ) -> None:
-        self.name = f"{module_of(function)}.{function.__qualname__}"
+        # each of the caches around a function has its own: they may share a store
+        self.name = f"{module_of(function)}.{function.__qualname__}" + " memoized" * layers
         bound = getattr(function, "__self__", None)
         self._bound = None if bound is None else [_form(bound), _class_of(bound)]
         self._function = function
         self._signature = inspect.signature(function)
+        # a decorator in between may give arguments that its callers do not
+        self._outer = _outer_of(function) if hasattr(function, "__wrapped__") else None
         self._version = version
         self._ignore = frozenset(ignore)
         self._chosen = chosen
@@ -106,21 +112,52 @@ class Asking:
         try:
             return Key(_digest(parts, secret), namespace)
         except Unkeyable as unkeyable:
-            raise Unkeyable(unkeyable.path.removeprefix(_ASKED), unkeyable.why) from None
+            path = unkeyable.path
+            if self._chosen is not None and path.startswith("asked"):
+                path = path.replace("asked", "what key= gives", 1)
+            raise Unkeyable(path.removeprefix("asked."), unkeyable.why) from None
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """All arguments by name, however they are given, with defaults."""
-        bound = self._signature.bind(*args, **kwargs)
+        """All arguments by name, however they are given, with defaults.
+
+        Where a decorator in between gives some of them: as that decorator takes them.
+        """
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            if self._outer is None:
+                raise
+            return self._as_taken(self._outer, args, kwargs, error)
         bound.apply_defaults()
         return dict(bound.arguments)
+
+    def _as_taken(
+        self,
+        outer: inspect.Signature,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        error: TypeError,
+    ) -> dict[str, Any]:
+        try:
+            given = outer.bind(*args, **kwargs).arguments
+        except TypeError:  # it fits nowhere
+            raise error from None
+        named: dict[str, Any] = {}
+        for name, value in given.items():
+            kind = outer.parameters[name].kind
+            if kind is _KEYWORDS:
+                named |= value
+            else:  # a name of these may also be one of those keywords
+                named["*" + name if kind in _POSITIONAL else name] = value
+        return named
 
     def _counted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         named = self.named(args, kwargs)
         counted: dict[str, Any] = {
             name: _form(value) for name, value in named.items() if name not in self._ignore
         }
-        if self._self in counted:
-            of = _class_of(named[self._self])
+        if self._self is not None and self._self not in self._ignore:
+            of = _class_of(args[0] if args else named.get(self._self))
             return counted if of is None else {**counted, "": of}
         return counted
 
@@ -129,6 +166,14 @@ class Asking:
             value = _content(cell)
             if value is None or isinstance(value, _UNCHANGING):
                 yield name, cell
+
+
+def _outer_of(function: Any) -> inspect.Signature:
+    """What a decorated function takes by its own words, and not by those of what it decorates."""
+    try:
+        return inspect.signature(function, follow_wrapped=False)
+    except ValueError:  # an object that is called
+        return inspect.signature(function.__call__, follow_wrapped=False)
 
 
 def _digest(parts: dict[str, Any], secret: bytes | None) -> bytes:

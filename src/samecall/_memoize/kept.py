@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import weakref
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ from samecall._entry import Key
 from samecall._errors import Unkeyable
 from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_of, result_of
 from samecall._memoize.asked import Asking
+from samecall._memoize.hints import Filling
 from samecall._memoize.own import own, own_items
 from samecall._policy import Policy
 from samecall._ports import Codec, StreamCodec
@@ -25,6 +26,7 @@ __all__ = ["Answering", "Kept", "Tags"]
 T = TypeVar("T")
 _known: weakref.WeakKeyDictionary[Answering, dict[object, object]] = weakref.WeakKeyDictionary()
 """Where the functions of a cache stand, by their names."""
+_FILLED = 256
 Tags = Collection[str] | Callable[..., Collection[str]]
 """Tags, or what makes them of the arguments."""
 
@@ -101,29 +103,54 @@ class Kept:
         namespace: str | None,
         tags: Tags,
         codec: Codec[Any] | None,
+        streams: bool,
     ) -> None:
         self.cache = cache
         self.function = function
         self._call = call
-        self._streams = inspect.isasyncgenfunction(function)
+        self._streams = streams
         self._asking = asking
         self._policy = policy
         self._namespace = namespace
         self._tags = tags
         self._given = codec
+        self._filled: OrderedDict[object, Codec[Any]] = OrderedDict()
 
     @functools.cached_property
     def codec(self) -> Codec[Any]:
         """How answers are stored; known from the first call on, when all names are defined."""
-        if self._given is not None:
-            return self._given
+        return self._given if self._given is not None else codec_of(self._result)
+
+    @functools.cached_property
+    def _result(self) -> object:
         result = result_of(self.function)
-        return codec_of(item_of(result) if self._streams else result)
+        return item_of(result) if self._streams else result
+
+    @functools.cached_property
+    def _filling(self) -> Filling | None:
+        filling = None if self._given is not None else Filling(self.function, self._result)
+        return filling or None
+
+    def codec_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Codec[Any]:
+        """How the answer of this call is stored: `T` is the class that it names."""
+        if self._filling is None:
+            return self.codec
+        result = self._filling.of(self._asking.named(args, kwargs))
+        if result is None:
+            return self.codec
+        try:
+            codec = self._filled.get(result)
+        except TypeError:  # an annotation that has no hash
+            return codec_of(result)
+        if codec is None:
+            while len(self._filled) >= _FILLED:  # of classes that are made as one goes
+                self._filled.popitem(last=False)
+            codec = self._filled[result] = codec_of(result)
+        return codec
 
     @functools.cached_property
     def _schema(self) -> bytes:
-        codec = self.codec
-        schema = codec.schema if isinstance(codec, AnswersCodec) else b""
+        schema = _schema_of(self.codec)
         name = (self._asking.of(schema), self._namespace)
         place = self._asking.place()
         if _known.setdefault(self.cache, {}).setdefault(name, place) != place:
@@ -134,60 +161,70 @@ class Kept:
             )
         return schema
 
-    def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+    def key(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec[Any] | None = None
+    ) -> Key:
         """The key of a call; raises `Unkeyable` and what the function's signature refuses."""
+        schema = self._schema
+        if self._filling is not None:
+            schema = _schema_of(codec or self.codec_of(args, kwargs))
         return self._asking.key(
             args,
             kwargs,
-            schema=self._schema,
+            schema=schema,
             namespace=self._namespace or self.cache.namespace,
             secret=self.cache.secret,
         )
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AskedKey:
         """The key of a call for those who ask by it: it knows the codec, and of all variants."""
-        key = self.key(args, kwargs)
-        return AskedKey(key.digest, key.namespace, self.codec, self._policy)
+        codec = self.codec_of(args, kwargs)
+        key = self.key(args, kwargs, codec)
+        return AskedKey(key.digest, key.namespace, codec, self._policy)
 
     async def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """The answer of the function, kept or new."""
+        codec = self.codec_of(args, kwargs)
         try:
-            key = self.key(args, kwargs)
+            key = self.key(args, kwargs, codec)
         except Unkeyable as unkeyable:
             self._report(unkeyable)
             return await self._call(*args, **kwargs)
         return await self.cache.get_or_call(
             key,
-            lambda: self._called(args, kwargs),
+            lambda: self._called(args, kwargs, codec),
             policy=self._policy,
-            codec=self.codec,
+            codec=codec,
             mode=mode,
             tags=self._tags_of(args, kwargs),
             asked=self._asked(args, kwargs),
         )
 
-    async def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _called(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec[Any]
+    ) -> Any:
         answer = await self._call(*args, **kwargs)
-        return own(answer) if isinstance(self.codec, AnswersCodec) else answer
+        return own(answer) if isinstance(codec, AnswersCodec) else answer
 
     def play(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode
     ) -> AsyncGenerator[Any]:
         """The items of an async generator, kept or new."""
+        codec = self.codec_of(args, kwargs)
         try:
-            key = self.key(args, kwargs)
+            key = self.key(args, kwargs, codec)
         except Unkeyable as unkeyable:
             return self._play_uncached(unkeyable, self.function(*args, **kwargs))
 
         async def call() -> AsyncIterator[Any]:
             items: AsyncGenerator[Any] = self.function(*args, **kwargs)
-            return own_items(items) if isinstance(self.codec, AnswersCodec) else items
+            return own_items(items) if isinstance(codec, AnswersCodec) else items
 
         return self.cache.stream(
             key,
             call,
             policy=self._policy,
-            codec=ItemsCodec(self.codec),
+            codec=ItemsCodec(codec),
             mode=mode,
             tags=self._tags_of(args, kwargs),
             asked=self._asked(args, kwargs),
@@ -218,8 +255,14 @@ class Kept:
 
     async def peek(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The stored answer, or None."""
-        return await self.cache.peek(self.key(args, kwargs), codec=self.codec, policy=self._policy)
+        codec = self.codec_of(args, kwargs)
+        key = self.key(args, kwargs, codec)
+        return await self.cache.peek(key, codec=codec, policy=self._policy)
 
     async def forget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let go of the stored answer."""
         await self.cache.forget(self.key(args, kwargs), policy=self._policy)
+
+
+def _schema_of(codec: Codec[Any]) -> bytes:
+    return codec.schema if isinstance(codec, AnswersCodec) else b""

@@ -46,14 +46,16 @@ class _Named(Generic[P]):
     """The instance or class that a method is bound to."""
 
     def __init__(self, kept: Kept) -> None:
-        self._kept = kept
+        # first: the function may be a memoized one, whose own attributes it takes over
         functools.update_wrapper(cast("Any", self), kept.function)
+        self._kept, self._first = kept, ()
 
     def _bind(self, instance: Any) -> Self:
         bound = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
         bound._first = (instance,)
         bound.__dict__["__wrapped__"] = MethodType(self._kept.function, instance)
+        bound.__dict__["__self__"] = instance
         return bound
 
     @property
@@ -146,7 +148,7 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
     def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
         kept = self._kept
-        answer: R | None = portal_for(kept.cache).call(kept.peek, (*self._first, *args), kwargs)
+        answer: R | None = portal_for(kept.cache).ask(kept.peek, (*self._first, *args), kwargs)
         return answer
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -156,7 +158,7 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
 
     def _ask(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         kept = self._kept
-        answer: R = portal_for(kept.cache).call(kept.answer, (*self._first, *args), kwargs, mode)
+        answer: R = portal_for(kept.cache).ask(kept.answer, (*self._first, *args), kwargs, mode)
         return answer
 
 

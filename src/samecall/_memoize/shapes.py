@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from typing import Any, get_args
+from collections import abc
+from dataclasses import is_dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -29,14 +32,55 @@ def shape_of(form: Any) -> bytes:
 
 
 def has_struct(form: Any) -> bool:
-    """Whether a msgspec Struct stands in `form`: a type, or an alias such as `list[Row]`."""
-    if isinstance(form, type) and issubclass(form, msgspec.Struct):
-        return True
-    return any(has_struct(argument) for argument in get_args(form))
+    """Whether a msgspec Struct stands in `form`: a type, a dataclass of some, a `list[Row]`."""
+    return _has_struct(form, set())
+
+
+def _has_struct(form: Any, seen: set[Any]) -> bool:
+    kind: Any = get_origin(form) or form
+    if inspect.isclass(kind) and kind not in seen:
+        seen.add(kind)
+        if issubclass(kind, msgspec.Struct):
+            return True
+        # one of pydantic's own is read by pydantic
+        if is_dataclass(kind) and not hasattr(kind, "__pydantic_validator__"):
+            return any(_has_struct(each, seen) for each in _hints(kind))
+    return any(_has_struct(argument, seen) for argument in get_args(form))
+
+
+def _hints(kind: type) -> abc.Collection[Any]:
+    try:
+        return get_type_hints(kind).values()
+    except (NameError, TypeError, AttributeError):  # a name that only the type checker knows
+        return ()
 
 
 def _compute(form: Any) -> bytes:
     try:
-        return digest_of(msgspec.json.schema(form)) if has_struct(form) else schema_digest(form)
+        shape = digest_of(msgspec.json.schema(form)) if has_struct(form) else schema_digest(form)
     except (TypeError, Unkeyable):
         return _NONE
+    found: list[str] = []
+    outline = _outline(form, found)
+    return digest_of((shape, outline)) if found else shape
+
+
+def _outline(form: Any, found: list[str]) -> str:
+    """Which of the containers stand where for which JSON has one word; their names in `found`.
+
+    A list and a dict are what JSON says.
+    """
+    origin, arguments = get_origin(form), get_args(form)
+    if origin is Annotated:
+        return _outline(arguments[0], found)
+    kind: Any = origin or form
+    name = kind.__qualname__ if _is_untold(kind) else ""
+    if name:
+        found.append(name)
+    return f"{name}[{','.join(_outline(each, found) for each in arguments)}]"
+
+
+def _is_untold(kind: Any) -> bool:
+    if not isinstance(kind, type) or issubclass(kind, (str, bytes)) or kind in (list, dict):
+        return False
+    return issubclass(kind, abc.Collection) or kind.__module__ == "collections.abc"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,10 +14,11 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import NoReturn, ParamSpec, TypeVar
 
-__all__ = ["ExitCode", "Trouble", "plainly", "require", "say", "to_json"]
+__all__ = ["ExitCode", "Trouble", "plainly", "printable", "require", "say", "to_json"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _GRACE = 0.5
 """Seconds that a thread gets to end when its process does."""
 
@@ -85,11 +87,20 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def printable(text: str) -> str:
+    r"""`text` out of a store as a terminal shows it and does not obey it; JSON stays what it is.
+
+    Who may write to a store may not for that reason write to an operator's terminal: control
+    characters, line ends and changes of direction among them, become escapes such as \u001b.
+    """
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def to_json(value: object) -> str:
     """`value` as JSON on one line."""
     import msgspec
 
-    return msgspec.json.encode(value).decode()
+    return printable(msgspec.json.encode(value).decode())
 
 
 def require(extra: str, *packages: str) -> None:

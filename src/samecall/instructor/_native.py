@@ -11,8 +11,8 @@ from instructor.cache import BaseCache
 
 from samecall._arguments import L1
 from samecall._cache import Cache
-from samecall._errors import CacheMiss
-from samecall._policy import Duration, Policy, seconds
+from samecall._errors import CacheMiss, ConfigurationError
+from samecall._policy import LONGEST, Duration, Policy, seconds
 from samecall._portal import loop_for
 from samecall._warn import warn
 
@@ -62,11 +62,21 @@ class NativeCache(BaseCache):
         return self._within(look)
 
     def set(self, key: str, value: Any, ttl: float | timedelta | None = None) -> None:
-        """Keep plain data at `key` for `ttl` seconds; 0 or less keeps nothing."""
+        """Keep plain data at `key` for `ttl` seconds, ten years at the most.
+
+        0 or less keeps nothing, and so does what is no duration, with a warning: instructor has
+        paid for `value` by now.
+        """
         life = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-        if life is not None and life <= 0:
+        if isinstance(life, (int, float)):
+            life = min(life, LONGEST)
+            if life <= 0:
+                return
+        try:
+            policy = self._policy if life is None else self._policy.replace(ttl=life)
+        except ConfigurationError as error:
+            warn(f"not cached: {error}", 2)
             return
-        policy = self._policy if life is None else self._policy.replace(ttl=life)
 
         async def value_itself() -> Any:
             return value

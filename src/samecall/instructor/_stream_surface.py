@@ -150,7 +150,7 @@ class Shared(_Surface):
         if self._samecall_portal is None:
             raise StopIteration
         try:
-            event = self._samecall_portal.call(_next, self._samecall_events)
+            event = self._samecall_portal.ask(_next, self._samecall_events)
         except Exception:
             self._samecall_opened.failed = True
             raise

@@ -21,7 +21,7 @@ class SyncStreams(Streams):
     def open(self, asked: dict[str, Any]) -> Any:
         """What the client's own `create_fn` would give: events, or what instructor reads there."""
         portal = portal_for(self.calls.settings.cache)
-        question: Question | None = portal.call(self.question, asked)
+        question: Question | None = portal.ask(self.question, asked)
         if question is None:
             return self.create(**asked)
         opened = Opened()

@@ -131,7 +131,7 @@ class CachedInstructor(Instructor):
         calls = self._samecall_calls
         again = dict(asked)
         portal = portal_for(calls.settings.cache)
-        answer: Answer = portal.call(calls.answer, asked)
+        answer: Answer = portal.ask(calls.answer, asked)
         if not isinstance(answer, _Unread):
             return answer
         codec = answer.codec
@@ -143,5 +143,5 @@ class CachedInstructor(Instructor):
             if again.get("cache_mode") == "only":
                 # not "from" it: a validator's error quotes the answer
                 raise CacheMiss(f"the entry cannot be read ({type(error).__name__})") from None
-            once_more: Answer = portal.call(calls.answer, {**again, "cache_mode": "refresh"})
+            once_more: Answer = portal.ask(calls.answer, {**again, "cache_mode": "refresh"})
             return once_more

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,11 @@ def _settings(request: pytest.FixtureRequest) -> tuple[Path, dict[str, Any]]:
     names, settings = (marker.args, dict(marker.kwargs)) if marker is not None else ((), {})
     given = settings.pop("path", names[0] if names else None)
     beside = Path(test.path).parent
+    if len(names) > 1 or not (given is None or (isinstance(given, (str, PathLike)) and given)):
+        raise pytest.UsageError(
+            "pytest.mark.samecall takes the path of a file, and settings of samecall.Cassette by "
+            f"name; got {names or given!r:.100}"
+        )
     if given is not None:
         return beside / given, settings
     # what a parameter is called may be no name of a file

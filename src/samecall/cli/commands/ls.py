@@ -9,7 +9,7 @@ import typer
 from samecall._envelopes import Envelopes
 from samecall._lineage import Floors, Lineage
 from samecall.cli._options import Namespace, Seals, Url, namespace_of, note, run, seal_of, store_at
-from samecall.cli._trouble import ExitCode, say, to_json
+from samecall.cli._trouble import ExitCode, printable, say, to_json
 
 __all__ = ["command"]
 
@@ -110,7 +110,7 @@ def _text(line: Any) -> str:
     if line.unreadable:
         return f"{line.key}  {'-':>8}  {_age(line.left):>8}  {line.bytes:>9,}  {line.unreadable}"
     tokens = f"{line.input_tokens:,}+{line.output_tokens:,}" if line.model else "-"
-    who = f"{line.provider}/{line.model}" if line.model else line.form
+    who = printable(f"{line.provider}/{line.model}" if line.model else line.form)
     return (
         f"{line.key}  {_age(line.age):>8}  {_age(line.left):>8}  {line.bytes:>9,}  "
         f"{tokens:>13}  {who}{'  (forgotten)' if line.forgotten else ''}"

@@ -9,7 +9,7 @@ import typer
 
 from samecall._seal import Seal
 from samecall.cli._options import Json, Namespace, Seals, Url, namespace_of, run, seal_of, store_at
-from samecall.cli._trouble import ExitCode, Trouble, say
+from samecall.cli._trouble import ExitCode, Trouble, printable, say
 
 __all__ = ["command"]
 
@@ -27,13 +27,14 @@ def command(
     """
     told = run(_show(url, key, namespace_of(namespace), seal_of(seal)))
     if json:
-        say(jsonlib.dumps(told, ensure_ascii=False))
+        say(printable(jsonlib.dumps(told, ensure_ascii=False)))
         return
     answer = told.pop("answer", None)
     for name, value in told.items():
-        say(f"{name:14} {value}")
+        say(f"{name:14} {printable(str(value))}")
     if answer is not None:
-        say("\n" + jsonlib.dumps(answer, indent=2, ensure_ascii=False))
+        told_as = jsonlib.dumps(answer, indent=2, ensure_ascii=False)
+        say("\n" + "\n".join(map(printable, told_as.split("\n"))))
 
 
 async def _show(url: str, text: str, namespace: str, seal: Seal | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from samecall.cli._trouble import printable
 from samecall.cli.seen.fleet import Fleet, Latency
 
 __all__ = ["picture", "usd"]
@@ -104,7 +105,7 @@ def _models(fleet: Fleet) -> Table:
     )
     for each in fleet.models[:_MOST_MODELS]:
         table.add_row(
-            Text(each.model),
+            Text(printable(each.model)),
             *_counts(each.calls, each.l1_hits, each.l2_hits, each.coalesced),
             *_counts(each.provider_calls, each.errors, each.saved_tokens),
             usd(each.saved_usd),
@@ -117,7 +118,7 @@ def _workers(fleet: Fleet, most: int) -> Table:
     shown = sorted(fleet.workers, key=lambda worker: worker.quiet > _QUIET)[:most]
     for each in shown:
         table.add_row(
-            Text(each.worker),
+            Text(printable(each.worker)),
             *_counts(each.calls, each.l1_hits, each.l2_hits, each.coalesced),
             *_counts(each.provider_calls, each.errors),
             _ms(each.p99_ms),
@@ -134,7 +135,10 @@ def _hottest(fleet: Fleet, most: int) -> Table:
     table = _table("hottest keys", "calls", "model", "namespace")
     for each in fleet.hottest[:most]:
         table.add_row(
-            each["key"][:16], f"{each['calls']:,}", Text(each["model"]), Text(each["namespace"])
+            each["key"][:16],
+            f"{each['calls']:,}",
+            Text(printable(each["model"])),
+            Text(printable(each["namespace"])),
         )
     return table
 

@@ -1,0 +1,95 @@
+"""What a function says of its arguments and answers: one annotation at a time.
+
+One that only the type checker can resolve (of a client, imported under `TYPE_CHECKING`) is then in
+the way of no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+__all__ = ["Filling", "hint_of"]
+
+
+def hint_of(function: Callable[..., Any], name: str) -> object:
+    """What `function` says of `name` ("return" or an argument); `Any` if that is nothing, or
+    cannot be resolved.
+    """
+    said = _annotations(function)
+    if name not in said:
+        return Any
+    inner = inspect.unwrap(function)
+    names = {each.__name__: each for each in getattr(inner, "__type_params__", ())}
+    code = getattr(inner, "__code__", None)
+    cells = getattr(inner, "__closure__", None) or ()
+    for free, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
+        try:
+            names[free] = cell.cell_contents  # a class of the function around it
+        except ValueError:  # not assigned yet
+            continue
+    alone = types.SimpleNamespace(__annotations__={name: said[name]})
+    try:
+        everything: Any = get_type_hints(
+            alone, getattr(inner, "__globals__", {}), names, include_extras=True
+        )
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return Any
+    return everything[name]
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return getattr(function, "__annotations__", {})
+    except NameError:  # from Python 3.14 on, where they are read when they are asked for
+        library: Any = importlib.import_module("annotationlib")
+        told: dict[str, Any] = library.get_annotations(function, format=library.Format.FORWARDREF)
+        return told
+
+
+class Filling:
+    """`T` of a function such as `ask(text: str, model: type[T]) -> list[T]`, filled in by a call.
+
+    result: the type that it answers with, in which such variables stand.
+    """
+
+    def __init__(self, function: Callable[..., Any], result: object) -> None:
+        self._result: Any = result
+        self._variables = variables = _variables_of(result)
+        self._given = {
+            name: variable
+            for name in (inspect.signature(function).parameters if variables else ())
+            if (variable := _class_in(hint_of(function, name))) in variables
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._given)
+
+    def of(self, named: dict[str, Any]) -> object:
+        """The type that this call answers with; None where its arguments name no class."""
+        found = {
+            variable: named[name]
+            for name, variable in self._given.items()
+            if isinstance(named.get(name), type) or get_origin(named.get(name)) is not None
+        }
+        if not found:
+            return None
+        if isinstance(self._result, TypeVar):
+            return found[self._result]
+        return self._result[tuple(found.get(each, Any) for each in self._variables)]
+
+
+def _variables_of(result: Any) -> tuple[Any, ...]:
+    return (result,) if isinstance(result, TypeVar) else getattr(result, "__parameters__", ())
+
+
+def _class_in(hint: Any) -> object:
+    """The `T` of `type[T]`, also where None may stand in its place."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next((found for each in get_args(hint) if (found := _class_in(each))), None)
+    arguments = get_args(hint)
+    is_class = get_origin(hint) is type and isinstance(arguments[0], TypeVar)
+    return arguments[0] if is_class else None
