@@ -27,7 +27,7 @@ _BREATH = 64  # items without a pause, after which a provider that never waits l
 _AHEAD = 1_000  # items that the leader's own consumer may be behind once nothing more is kept
 _OWN = 256
 """Items of the provider's that wait for the consumer whose call it is; an SDK's take ten times the
-room of their bytes. One who is further behind gets equal ones.
+room of their bytes. One who is further behind gets equal ones; so does one whose items may change.
 """
 _PACKED_HERE = 256, 64 * 1024
 """Chunks and bytes that are packed at once; more would hold up the loop, and go to a thread."""
@@ -113,7 +113,7 @@ class Listener(Request):
     def _take(self, tape: Tape, item: Any, time: float) -> None:
         chunk = self._chunk(tape, item)
         if self.present:
-            if chunk is not None and len(self.items) >= _OWN:
+            if chunk is not None and (len(self.items) >= _OWN or self._may_change(item)):
                 self.items.append(Kept(chunk))
             else:
                 self.items.append(item)
@@ -121,6 +121,14 @@ class Listener(Request):
             tape.owner.wake()
         else:
             tape.append(chunk, time)
+
+    def _may_change(self, item: Any) -> bool:
+        """Whether it may be another one by the time that the consumer takes it.
+
+        Whoever yields may go on with it: a list that grows with each token.
+        """
+        stays = getattr(self.stream, "stays", None)
+        return stays is not None and not stays(item)
 
     def _chunk(self, tape: Tape, item: Any) -> bytes | None:
         """What the tape keeps of an item; None from the first one on that it cannot keep."""

@@ -197,3 +197,27 @@ async def test_a_refresh_replaces_what_is_kept(w: World) -> None:
     source.put(C, None)
     assert await Consumer(tokens("p")).task == [C]
     assert source.calls == 3
+
+
+@virtual
+async def test_an_item_is_what_it_was_when_it_was_given(w: World) -> None:
+    """A generator may go on with a list or a model that it has yielded, before anybody looks."""
+    cache = w.cache()
+
+    @cache.memoize
+    async def grows(text: str) -> AsyncIterator[list[str]]:
+        words: list[str] = []
+        for word in text.split():
+            words.append(word)
+            yield words
+
+    @cache.memoize
+    async def counts(most: int) -> AsyncIterator[Token]:
+        token = Token(text="", at=0)
+        for token.at in range(most):
+            yield token
+
+    for _ in range(2):  # who made the call, and a hit
+        assert [item async for item in grows("a b c")] == [["a"], ["a", "b"], ["a", "b", "c"]]
+        assert [item.at async for item in counts(3)] == [0, 1, 2]
+    assert cache.statistics().provider_calls == 2

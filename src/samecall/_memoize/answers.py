@@ -22,6 +22,7 @@ __all__ = ["AnswersCodec", "ItemsCodec", "codec_for", "codec_of", "item_of", "re
 
 _PLAIN = PlainCodec()
 _EXT = 1
+_STAYS = frozenset({str, int, float, bool, bytes, type(None)})
 _form = msgspec.msgpack.Decoder(tuple[str, bytes])
 _UNSET = "+unset"  # behind a tag: fields that nobody has set stand beside the data
 _with_unset = msgspec.msgpack.Decoder(tuple[bytes, list[list[str]]])
@@ -96,6 +97,10 @@ class ItemsCodec(PlainStreamCodec):
 
     def __init__(self, codec: Codec[Any]) -> None:
         self._codec = codec
+
+    def stays(self, item: Any) -> bool:
+        """Whether an item is the same for ever: a generator may go on with what it has yielded."""
+        return type(item) in _STAYS
 
     def encode(self, item: Any) -> bytes:
         """MessagePack; what is no plain data stands in an extension of its own."""
