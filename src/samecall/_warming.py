@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -92,10 +92,9 @@ def _callable(
 
 async def _made(call: Callable[[], Awaitable[object]]) -> Exception | None:
     try:
-        answer: object = call()
-        if not isinstance(answer, AsyncIterator):  # as an async generator function gives one
-            answer = await cast("Awaitable[object]", answer)
-        await read_through(answer)
+        made: Any = call()
+        streams = isinstance(made, AsyncIterator)  # as what an async generator function gives
+        await read_through(made if streams else await made)
     except Exception as error:  # noqa: BLE001 - the others are made all the same
         return error
     return None
