@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -69,14 +69,17 @@ async def warm(
     return done
 
 
-async def read_through(answer: object) -> None:
-    """Take all items of an answer that comes in pieces; one that nobody takes may never be asked.
+async def read_through(answer: object) -> bool:
+    """Take all items of an answer that comes in pieces; whether it does.
 
-    So its call is one of those at a time, and what breaks off in its midst counts as failed.
+    One that nobody takes may never be asked for. So its call is one of those at a time, and what
+    breaks off in its midst counts as failed.
     """
-    if isinstance(answer, AsyncIterator):
-        async for _ in cast("AsyncIterator[object]", answer):
-            pass
+    if not isinstance(answer, AsyncIterator):
+        return False
+    async for _ in cast("AsyncIterator[object]", answer):
+        pass
+    return True
 
 
 def _callable(
@@ -92,9 +95,9 @@ def _callable(
 
 async def _made(call: Callable[[], Awaitable[object]]) -> Exception | None:
     try:
-        made: Any = call()
-        streams = isinstance(made, AsyncIterator)  # as what an async generator function gives
-        await read_through(made if streams else await made)
+        made = call()
+        if not await read_through(made):  # as an async generator function gives
+            await read_through(await made)
     except Exception as error:  # noqa: BLE001 - the others are made all the same
         return error
     return None
