@@ -85,7 +85,8 @@ def run(script: str, more: list[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "rows.json")
         command = [sys.executable, str(HERE / f"{script}.py"), "--json", str(file), *more]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            sys.exit(f"{script}.py has failed; nothing was written")
         rows: list[dict[str, Any]] = json.loads(file.read_text())
     return [{"script": f"bench/{script}.py", **row} for row in rows]
 
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs")
     told = parser.parse_args()
+    told.out.mkdir(parents=True, exist_ok=True)
     more = [*(["--redis", told.redis] if told.redis else []), *(["--short"] if told.short else [])]
     rows = [row for script in SCRIPTS for row in run(script, more)]
     when = datetime.now(UTC).date().isoformat()

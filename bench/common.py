@@ -2,14 +2,17 @@
 
 Each script measures one claim beside its peers and floors in the same run, prints its rows, and
 writes them to `--json FILE` if asked. `--redis URL` takes a server of yours instead of a Valkey
-that is started for the run; its keys are written to, so give a database of its own.
+that is started for the run. The keys that they make there begin with `samecall-bench-`, and are
+deleted at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -20,9 +23,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import redis
+from samecall._redis.names import REPORTS
 from samecall.testing.servers import LocalServer
 
 __all__ = ["Row", "arguments", "best_ms", "percentile", "redis_url", "report", "timed", "told"]
+
+OURS = "samecall-bench-"
+"""How every key begins that a script writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +49,63 @@ class Row:
 def arguments(about: str | None, **sizes: tuple[int, int]) -> argparse.Namespace:
     """The command line: `--redis`, `--json`, `--short`, and each size (whole run, short run)."""
     parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
-    parser.add_argument("--redis", metavar="URL", help="a server of yours")
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help=f"redis://host:port/db of yours; keys that begin with {OURS} are made there, and "
+        "deleted at the end",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     parser.add_argument("--short", action="store_true", help="smaller sizes")
     for name, (whole, short) in sizes.items():
         parser.add_argument(f"--{name}", type=int, help=f"default {whole}, short {short}")
     told = parser.parse_args()
     for name, (whole, short) in sizes.items():
-        if getattr(told, name) is None:
+        given = getattr(told, name)
+        if given is None:
             setattr(told, name, short if told.short else whole)
+        elif given < 1:
+            parser.error(f"--{name} takes at least 1; got {given}")
     return told
 
 
 @contextmanager
 def redis_url(given: str | None) -> Generator[str]:
-    """The server that was given, or one for the time of the block."""
-    if given:
-        yield given
+    """The server that was given, or one for the time of the block; what is written there goes."""
+    if not given:
+        with LocalServer() as server:
+            yield server.url
         return
-    with LocalServer() as server:
-        yield server.url
+    client = _client(given)
+    try:
+        yield given
+    finally:
+        _withdraw(client)
+        client.close()
+
+
+def _client(url: str) -> redis.Redis:
+    if not url.startswith("redis://"):
+        sys.exit(
+            "--redis takes redis://host:port/db, as do all the peers; for TLS, a cluster or "
+            "sentinels there is `samecall bench --url URL`"
+        )
+    try:
+        client = redis.Redis.from_url(url)
+        client.ping()
+    except (redis.RedisError, ValueError) as error:
+        sys.exit(f"--redis names no server that can be used: {type(error).__name__}: {error}")
+    return client
+
+
+def _withdraw(client: redis.Redis) -> None:
+    try:
+        names = client.scan_iter(f"{OURS}*", count=1_000)
+        while some := list(itertools.islice(names, 1_000)):
+            client.unlink(*some)
+            client.zrem(REPORTS, *some)  # what samecall notes of itself, among others' notes
+    except redis.RedisError as error:
+        print(f"keys that begin with {OURS} were left in Redis: {error}", file=sys.stderr)
 
 
 async def timed(ask: Callable[[], Awaitable[Any]], times: int) -> float:

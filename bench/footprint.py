@@ -1,6 +1,7 @@
 """Sizes: an import, a stored answer, a waiting follower, and what a growing store costs.
 
-python bench/footprint.py [--redis URL] [--short] [--json FILE] [--followers N] [--keys N]
+python bench/footprint.py [--redis URL] [--short] [--json FILE] [--rounds N] [--followers N]
+                          [--keys N] [--processes N] [--hits N]
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def imports(rounds: int) -> list[Row]:
 
 async def stored(url: str) -> list[Row]:
     """Bytes of one answer in the store beside instructor's JSON of the same one."""
-    async with Cache(url, namespace="bench-size") as cache, Redis.from_url(url) as redis:
+    async with Cache(url, namespace="samecall-bench-size") as cache, Redis.from_url(url) as redis:
         value, raw = await cached(client(), cache).create_with_completion(**question())
         await asyncio.sleep(0.1)
-        [name] = [name async for name in redis.scan_iter("bench-size:v:*")]
+        [name] = [name async for name in redis.scan_iter("samecall-bench-size:v:*")]
         ours = await redis.strlen(name)
     theirs = len(value.model_dump_json()) + len(raw.model_dump_json())
     share = ours / theirs
@@ -94,12 +95,17 @@ async def followers(count: int) -> list[Row]:
 async def growth(url: str, keys: int) -> list[Row]:
     """A read among 1,000 entries and among so many, each the median of 1,000."""
     found: list[float] = []
-    async with Redis.from_url(url) as redis, Cache(url, namespace="bench-growth", l1=None) as cache:
+    async with (
+        Redis.from_url(url) as redis,
+        Cache(url, namespace="samecall-bench-growth", l1=None) as cache,
+    ):
         await cache.get_or_call("k", _answer)
         for upto in (1_000, keys):
             for first in track(range(0, upto, 10_000), f"{upto} keys"):
                 most = min(first + 10_000, upto)
-                await redis.mset({f"bench-growth:x:{n}": b"x" * 64 for n in range(first, most)})
+                await redis.mset(
+                    {f"samecall-bench-growth:x:{n}": b"x" * 64 for n in range(first, most)}
+                )
             times: list[float] = []
             for _ in range(1_000):
                 began = time.perf_counter()
@@ -108,7 +114,7 @@ async def growth(url: str, keys: int) -> list[Row]:
             found.append(statistics.median(times))
         for first in range(0, keys, 10_000):
             most = min(first + 10_000, keys)
-            await redis.unlink(*(f"bench-growth:x:{n}" for n in range(first, most)))
+            await redis.unlink(*(f"samecall-bench-growth:x:{n}" for n in range(first, most)))
     more = 100 * (found[1] / found[0] - 1)
     floor = f"{1e6 * found[0]:.0f} µs among 1,000"
     return [
@@ -127,15 +133,16 @@ async def growth(url: str, keys: int) -> list[Row]:
 async def _hits(line: Line, setup: list[Any]) -> None:
     """One process: so many hits when it is told, 50 at a time."""
     url, hits = setup
-    async with Cache(url, namespace="bench-fleet", l1=None, report=False) as cache:
+    async with Cache(url, namespace="samecall-bench-fleet", l1=None, report=False) as cache:
         keys = [f"k{number}" for number in range(50)]
+        rounds = max(1, hits // len(keys))
         await asyncio.gather(*(cache.get_or_call(key, _answer) for key in keys))
         line.tell(("ready", None))
         while await line.hear() != "end":
             began = time.process_time()
-            for _ in range(hits // len(keys)):
+            for _ in range(rounds):
                 await asyncio.gather(*(cache.get_or_call(key, _answer) for key in keys))
-            line.tell(("round", (time.process_time() - began) / hits))
+            line.tell(("round", (time.process_time() - began) / (rounds * len(keys))))
 
 
 def fleet(url: str, processes: int, hits: int) -> list[Row]:

@@ -29,17 +29,17 @@ async def measure(url: str, rounds: int) -> list[Row]:
     """Microseconds for each of so many in a pipeline; the ways take turns."""
     async with Redis.from_url(url) as redis:
         try:
-            await redis.execute_command("DELIFEQ", "bench-native:none", "t")
+            await redis.execute_command("DELIFEQ", "samecall-bench-native:none", "t")
         except ResponseError:
             return [Row("RELEASE by DELIFEQ", 0.0, "µs", "", None, "", "this server has none")]
         sha = await redis.script_load(RELEASE.source)
         found: dict[str, list[float]] = {"lua": [], "native": []}
         for _ in track(range(rounds), "RELEASE"):
             for way, times in found.items():
-                await redis.mset({f"bench-native:{number}": "t" for number in range(MANY)})
+                await redis.mset({f"samecall-bench-native:{number}": "t" for number in range(MANY)})
                 pipe = redis.pipeline(transaction=False)
                 for number in range(MANY):
-                    _release(pipe, way, sha, f"bench-native:{number}")
+                    _release(pipe, way, sha, f"samecall-bench-native:{number}")
                 began = time.perf_counter()
                 freed = await pipe.execute()
                 times.append(time.perf_counter() - began)
@@ -53,10 +53,10 @@ async def measure(url: str, rounds: int) -> list[Row]:
 
 def _release(pipe: Any, way: str, sha: str, name: str) -> None:
     if way == "lua":
-        pipe.evalsha(sha, 1, name, 1, "t", "bench-native", "PUBLISH")
+        pipe.evalsha(sha, 1, name, 1, "t", "samecall-bench-native", "PUBLISH")
     else:
         pipe.execute_command("DELIFEQ", name, "t")
-        pipe.publish("bench-native", b"")
+        pipe.publish("samecall-bench-native", b"")
 
 
 def main() -> None:

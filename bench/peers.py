@@ -28,6 +28,18 @@ __all__ = ["Floor", "LiteLLM", "Parser", "Peers"]
 Ask = Callable[[str], Awaitable[Any]]
 
 
+def _where(url: str) -> dict[str, Any]:
+    """What a URL says, for those who take no URL."""
+    said = Redis.from_url(url).connection_pool.connection_kwargs
+    return {
+        "host": said.get("host", "localhost"),
+        "port": said.get("port", 6379),
+        "db": said.get("db", 0),
+        "username": said.get("username"),
+        "password": said.get("password"),
+    }
+
+
 class LiteLLM:
     """LiteLLM's Redis cache, asked as its client asks it."""
 
@@ -35,13 +47,7 @@ class LiteLLM:
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it asks GitHub for prices, else
         from litellm.caching.redis_cache import RedisCache
 
-        where = Redis.from_url(url).connection_pool.connection_kwargs
-        if "path" in where:
-            raise ValueError("LiteLLM's cache takes no unix socket: give a redis:// URL")
-        self._cache = RedisCache(
-            host=where.get("host", "localhost"), port=where.get("port", 6379),
-            password=where.get("password"), namespace="bench-litellm",
-        )  # fmt: skip
+        self._cache = RedisCache(**_where(url), namespace="samecall-bench-litellm")
 
     async def __call__(self, text: str, call: Callable[[], Awaitable[Any]]) -> Any:
         found = await self._cache.async_get_cache(text)
@@ -101,15 +107,18 @@ class Peers:
     """`plain` and `alike`: what to await for the answer to a text, by the peer's name."""
 
     def __init__(self, url: str) -> None:
-        bare, documented = client(), client(cache=DocumentedRedisCache(url))
+        bare = client()
+        documented = client(cache=DocumentedRedisCache(url, prefix="samecall-bench-"))
         self._cashews, self._litellm, self._parser = cashews.Cache(), LiteLLM(url), Parser()
         self._cashews.setup(url)
-        where = Redis.from_url(url).connection_pool.connection_kwargs
+        where = _where(url)
 
         def in_aiocache(prefix: str, call: Ask) -> Ask:
             kept: Any = aiocache.cached(
-                cache=aiocache.RedisCache, endpoint=where.get("host", "localhost"),
-                port=where.get("port", 6379), serializer=aiocache.serializers.PickleSerializer(),
+                cache=aiocache.RedisCache, endpoint=where["host"], port=where["port"],
+                db=where["db"], password=where["password"],
+                connection_pool_kwargs={"username": where["username"]},
+                serializer=aiocache.serializers.PickleSerializer(),
                 key_builder=lambda _f, text: f"{prefix}:{text}",
             )  # fmt: skip
             return kept(call)
@@ -120,13 +129,16 @@ class Peers:
         async def completed(text: str) -> Any:
             return await _completion(bare, text)
 
-        dicts, wholes = in_aiocache("bench-aio", asked), in_aiocache("bench-aio-raw", completed)
+        dicts, wholes = (
+            in_aiocache("samecall-bench-aio", asked),
+            in_aiocache("samecall-bench-aio-raw", completed),
+        )
 
-        @self._cashews(ttl="10m", key="bench:{text}")
+        @self._cashews(ttl="10m", key="samecall-bench-cashews:{text}")
         async def with_cashews(text: str) -> Any:
             return await asked(text)
 
-        @self._cashews(ttl="10m", key="bench-raw:{text}")
+        @self._cashews(ttl="10m", key="samecall-bench-raw:{text}")
         async def whole_with_cashews(text: str) -> Any:
             return await completed(text)
 
@@ -163,7 +175,7 @@ class Floor:
 
     def __init__(self, url: str, texts: list[str]) -> None:
         self._redis, self._parser = Redis.from_url(url), Parser()
-        self._texts, self._names = texts, [f"bench-floor:{text}" for text in texts]
+        self._texts, self._names = texts, [f"samecall-bench-floor:{text}" for text in texts]
         self._sizes: list[int] = []
 
     async def fill(self) -> None:

@@ -62,7 +62,7 @@ class Reads:
         self.store = open_redis(url, op_timeout=10)()
         # no more connections than may queue up at the server's door at once
         self.redis, self.door = Redis.from_url(url), asyncio.Semaphore(100)
-        self.keys = [Key(os.urandom(32), "bench-reads") for _ in range(tasks)]
+        self.keys = [Key(os.urandom(32), "samecall-bench-reads") for _ in range(tasks)]
         self.names = [names.value(key) for key in self.keys]
         self.token = os.urandom(16)
 
@@ -172,7 +172,7 @@ async def at_the_store(url: str, tasks: int, rounds: int) -> list[Row]:
 
 async def through_the_client(url: str, hits: int) -> list[Row]:
     """Hits a second of one process with 100 callers; peers and floor in turns with it."""
-    shared, peers = Cache(url, namespace="bench-hits", l1=None), Peers(url)
+    shared, peers = Cache(url, namespace="samecall-bench-hits", l1=None), Peers(url)
     ours = cached(client(), shared)
     texts = [f"number {number}" for number in range(100)]
     floor = Floor(url, texts)
@@ -260,7 +260,7 @@ def with_uvloop(url: str, hits: int) -> list[Row]:
         return []
 
     async def rate() -> float:
-        async with Cache(url, namespace="bench-hits", l1=None) as cache:
+        async with Cache(url, namespace="samecall-bench-hits", l1=None) as cache:
             ours = cached(client(), cache)
             texts = [f"number {number}" for number in range(100)]
             for text in texts:

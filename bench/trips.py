@@ -31,7 +31,7 @@ PATIENT = Policy(op_timeout=10)
 LARGE = os.urandom(100_000).hex()
 """More than rides in a message."""
 FOLLOWERS = 100
-BARE = "samecall-bench-trips"
+BARE = "samecall-bench-trips:bare"
 
 
 async def answer() -> str:
@@ -39,7 +39,7 @@ async def answer() -> str:
 
 
 def new_key() -> Key:
-    return Key(os.urandom(32), "bench-trips")
+    return Key(os.urandom(32), "samecall-bench-trips")
 
 
 async def settled(cache: Cache) -> None:
@@ -237,7 +237,10 @@ async def crowd(url: str, tasks: int) -> list[Row]:
 async def copies(url: str, rounds: int) -> list[Row]:
     """From a `forget` to the end of the copy in another cache's memory."""
     found: list[float] = []
-    async with Cache(url, policy=PATIENT) as one, Cache(url, policy=PATIENT) as other:
+    async with (
+        Cache(url, policy=PATIENT, report=False) as one,
+        Cache(url, policy=PATIENT, report=False) as other,
+    ):
         for cache in (one, other):
             await warm(cache)
         held = other._rooms.here().l1

@@ -40,16 +40,16 @@ class Answer(BaseModel):
 class DocumentedRedisCache(BaseCache):
     """The adapter of instructor's documentation: synchronous, as its `BaseCache` wants it."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(url)
+    def __init__(self, url: str, *, prefix: str = "") -> None:
+        self._redis, self._prefix = redis.Redis.from_url(url), prefix
 
     def get(self, key: str) -> Any:
         """The stored text, or None."""
-        return self._redis.get(key)
+        return self._redis.get(self._prefix + key)
 
     def set(self, key: str, value: Any, ttl: int | None = None) -> None:
         """Store the text."""
-        self._redis.set(key, value, ex=ttl or 3600)
+        self._redis.set(self._prefix + key, value, ex=ttl or 3600)
 
 
 async def work(line: Line, setup: list[Any]) -> None:

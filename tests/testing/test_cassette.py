@@ -678,6 +678,23 @@ async def test_a_full_disk_takes_no_recording_and_spoils_no_file(
     await cassette.aclose()
 
 
+async def test_a_place_where_none_can_be_made_is_told(path: Path) -> None:
+    """By the name that was given, and once there is a place it can be saved."""
+
+    async def pay() -> str:
+        return "paid"
+
+    path.parent.touch()
+    cassette = Cassette(path, mode="record")
+    await cassette.get_or_call("k", pay)
+    with pytest.raises(OSError, match="cassette not written") as raised:
+        await cassette.aclose()
+    assert raised.value.filename == str(path)
+    path.parent.unlink()
+    await cassette.aclose()
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_no_file_no_replay(path: Path) -> None:
     with pytest.raises(ConfigurationError, match='record it with mode="record"'):
         Cassette(path)
