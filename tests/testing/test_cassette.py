@@ -249,6 +249,45 @@ async def test_the_key_of_a_dict_is_told_where_it_is_a_name(path: Path) -> None:
             assert "Roe" not in str(miss.value)
 
 
+async def test_a_memoized_function_is_named_too(path: Path) -> None:
+    """The argument that differs; of one that is called a login nothing is written down."""
+
+    def memoized(cassette: Cassette) -> Any:
+        @cassette.memoize(ignore=["trace"])
+        async def find(text: str, options: Any = None, *, api_key: str = "", trace: int = 0) -> str:
+            return text
+
+        @cassette.memoize
+        async def spell(text: str) -> AsyncIterator[str]:
+            for letter in text:
+                yield letter
+
+        @cassette.memoize(key=lambda text, trace: [text.lower()])
+        async def other(text: str, trace: int) -> str:
+            return text
+
+        return find, spell, other
+
+    async with Cassette(path, mode="record") as cassette:
+        find, spell, other = memoized(cassette)
+        await find("secret", {"most": [1, 2]}, api_key="sk-very-long-1", trace=1)
+        assert [letter async for letter in spell("ab")] == ["a", "b"]
+        await other("A", 1)
+    assert "sk-very-long" not in path.read_text()
+    async with Cassette(path) as cassette:
+        find, spell, other = memoized(cassette)
+        assert await find("secret", {"most": [1, 2]}, api_key="sk-very-long-1", trace=2) == "secret"
+        for call, told in (
+            (find("another", {"most": [1, 2]}, api_key="sk-very-long-1"), r"in arguments\.text$"),
+            (find("secret", {"most": [1, 3]}, api_key="sk-very-long-1"), r"options\.most\[1\]$"),
+            (find("secret", {"most": [1, 2]}, api_key="sk-very-long-2"), r"in arguments\.api_key$"),
+            (anext(spell("abc")), r"differs in arguments\.text$"),
+            (other("B", 1), r"differs in key\[0\]$"),
+        ):
+            with pytest.raises(CacheMiss, match=told):
+                await call
+
+
 async def test_the_nearest_of_several(path: Path) -> None:
     with StubProvider.in_thread() as stub:
         async with Cassette(path, mode="record") as cassette:

@@ -49,6 +49,7 @@ class Memoizing:
     """The half of a cache that serves functions."""
 
     policy: Policy
+    keeps_requests: bool = False
 
     @overload
     def memoize(  # type: ignore[overload-overlap]
