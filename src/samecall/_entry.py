@@ -133,6 +133,9 @@ class Payload(msgspec.Struct, frozen=True, eq=False):
     def __repr__(self) -> str:
         return f"Payload({self.tag!r}, {len(self.data)} bytes)"  # an answer is nobody else's to see
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own shows everything
+        return [("tag", self.tag), ("bytes", len(self.data))]
+
 
 class _Body(msgspec.Struct, array_like=True, frozen=True):
     kind: int

@@ -12,10 +12,16 @@ from typing import Any
 from samecall._entry import Entry, Key
 from samecall._memory import MemoryStore
 
-__all__ = ["UNTRACKED", "Fill", "Trust"]
+__all__ = ["MOST_TOLD", "UNTRACKED", "Fill", "Trust"]
 
 UNTRACKED = 1.0
 """Seconds that L1 may trust a store that does not tell of changes."""
+MOST_TOLD = 64
+"""Namespaces whose changes are told; copies of any other are trusted as if nobody told.
+
+With each that is added the line is made anew, all copies are in doubt, and the server compares
+every name with every other: of 10,000 that took it a second.
+"""
 
 
 class Fill:
@@ -72,41 +78,43 @@ class Trust:
     # --- copies ----------------------------------------------------------------------------------
 
     def watch(self, namespace: str) -> None:
-        """Begin to hear of a namespace, before anything of it is read."""
-        if self._watch is not None and namespace not in self._watched:
-            self._watched.add(namespace)
-            self._watch(namespace, self)
+        """Begin to hear of a namespace, before anything of it is read; not of one too many."""
+        if self._watch is None or namespace in self._watched or len(self._watched) >= MOST_TOLD:
+            return
+        self._watched.add(namespace)
+        self._watch(namespace, self)
+
+    def _tells(self, namespace: str) -> bool:
+        return self._told and namespace in self._watched
 
     def generations(self, namespace: str) -> float:
         """Seconds for which a generation that is asked for now may be believed; 0: as others say.
 
         One that ends is told, like every change.
         """
-        return self._ttl if self._told and namespace in self._watched else 0.0
+        return self._ttl if self._tells(namespace) else 0.0
 
     def begin(self, key: Key) -> Fill | None:
         """Before a key is read; None where nothing is copied."""
         if self._l1 is None:
             return None
-        fill = Fill(key, self._told)
+        fill = Fill(key, self._tells(key.namespace))
         if self._watch is not None:
-            if key.namespace not in self._watched:
-                fill.told = False
-                self.watch(key.namespace)
+            self.watch(key.namespace)
             self._fills.setdefault(key, []).append(fill)
         return fill
 
     def asks(self, fill: Fill | None) -> None:
         """Before the key of a copy on its way is read once more."""
         if fill is not None:
-            fill.asked(self._told)
+            fill.asked(self._tells(fill.key.namespace))
 
     def leads(self, fill: Fill | None) -> None:
         """Before an answer is kept that is yet to be stored: COMMIT is the judge of what was
         before it, so whatever may go untold is still to come.
         """
         if fill is not None:
-            fill.told = self._told
+            fill.told = self._tells(fill.key.namespace)
 
     def keep(self, fill: Fill | None, entry: Entry, now: float, until: float, era: int) -> None:
         """Copy what was read, unless it has changed since.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from samecall import L1, Cache, Key
+from samecall import L1, Cache, Key, _trust
 from samecall._key import key_from
 from samecall._redis import names
 from samecall.testing.servers import LocalServer
@@ -310,6 +310,28 @@ async def test_a_new_namespace_is_heard_too(server: LocalServer, space: str) -> 
         for key in (first, second):
             await other.forget(key)
             await until(lambda key=key: not held(cache, key))
+
+
+async def test_one_namespace_too_many_is_trusted_for_a_second(
+    server: LocalServer, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes no new line, and leaves what is told of the others as it is."""
+    monkeypatch.setattr(_trust, "MOST_TOLD", 2)
+    async with Cache(server.url, namespace=space, l1=LONG) as cache:
+        first, second, third = (key_from("k", f"{space}{more}") for more in ("", "-2", "-3"))
+        for key in (first, second):
+            await cache.get_or_call(key, answer)
+        for key in (first, second):
+            await filled(cache, key)
+        for _ in range(2):  # by who led, and by who found it
+            await cache.get_or_call(third, answer)
+            await settled(cache)
+            assert held(cache, third)
+            assert ends(cache, third) <= 1
+            cache._rooms.l1.drop(third)
+        assert told(cache)
+        assert held(cache, first)
+        assert cache._rooms.here().trust._watched == {first.namespace, second.namespace}
 
 
 async def test_a_fill_whose_key_changed_meanwhile_is_not_kept(
