@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -301,6 +301,23 @@ async def test_warm_bounds_tells_and_goes_on() -> None:
     assert most <= 7
 
 
+async def test_warm_takes_a_stream_to_its_end() -> None:
+    """What breaks off in its midst has failed."""
+    async with Cache() as cache:
+
+        @cache.memoize
+        async def count(to: int) -> AsyncIterator[int]:
+            for number in range(to):
+                if number == 5:
+                    raise KeyError(number)
+                yield number
+
+        done = await cache.warm(partial(count, to) for to in (3, 4, 9))
+        assert (done.calls, done.failed) == (3, 1)
+        assert [item async for item in count(4)] == [0, 1, 2, 3]
+        assert cache.statistics().provider_calls == 3
+
+
 class Person(BaseModel):
     name: str
 
@@ -319,6 +336,9 @@ async def test_warm_a_client(kind: Any) -> None:
         assert provider.calls == 3
         assert (await warm(client, asked)).failed == 0
         assert provider.calls == 3
+        done = await warm(client, [{**each, "response_model": Iterable[Person]} for each in asked])
+        assert done == Warmed(calls=4)
+        assert provider.calls == 6
         with pytest.raises(ConfigurationError, match="asked takes dicts"):
             await warm(client, ["q1"])
         done_with = sdk.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from typing import cast
 
 import msgspec
 
 from samecall._errors import ConfigurationError
 
-__all__ = ["Warmed", "warm"]
+__all__ = ["Warmed", "read_through", "warm"]
 
 _KEPT = 10
 
@@ -68,6 +69,19 @@ async def warm(
     return done
 
 
+async def read_through(answer: object) -> bool:
+    """Take all items of an answer that comes in pieces; whether it does.
+
+    One that nobody takes may never be asked for. So its call is one of those at a time, and what
+    breaks off in its midst counts as failed.
+    """
+    if not isinstance(answer, AsyncIterator):
+        return False
+    async for _ in cast("AsyncIterator[object]", answer):
+        pass
+    return True
+
+
 def _callable(
     calls: Iterator[Callable[[], Awaitable[object]]],
 ) -> Iterator[Callable[[], Awaitable[object]]]:
@@ -81,7 +95,9 @@ def _callable(
 
 async def _made(call: Callable[[], Awaitable[object]]) -> Exception | None:
     try:
-        await call()
+        made = call()
+        if not await read_through(made):  # as an async generator function gives
+            await read_through(await made)
     except Exception as error:  # noqa: BLE001 - the others are made all the same
         return error
     return None

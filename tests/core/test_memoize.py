@@ -884,6 +884,8 @@ def _returns_awaitable(text: str) -> Any:
         (lambda cache: cache.memoize(classmethod(_generator)), "takes no generator"),
         (lambda cache: cache.memoize(staticmethod(_generator)), "put @staticmethod above"),
         (lambda cache: cache.memoize(lambda text: text), "a function with a name; got a lambda"),
+        (lambda cache: cache.memoize(max), "tells its arguments; max does not: write"),
+        (lambda cache: cache.memoize(dict.get), "tells its arguments; dict.get does not"),
         (lambda cache: cache.memoize(functools.partial(_asked, 1)), "take the partial of the memo"),
         (lambda cache: cache.memoize(key=_asked), "key takes a plain function; this one is async"),
         (lambda cache: cache.memoize(tags=_asked), "tags takes a plain function; this one is asy"),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, Optional, TypeVar
 
 import msgspec
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from samecall import Cache, SamecallWarning
 from samecall._memory import MemoryStore
@@ -78,6 +79,9 @@ class Page:
     after: Page | None = None
 
 
+Users = TypeAliasType("Users", list[User])
+
+
 @dataclasses.dataclass
 class Holder:
     user: User
@@ -137,6 +141,10 @@ KEPT = [
     (dict[str, Page], {"a": Page([Row("a")])}),
     (Generics[int], Generics(1)),
     (list[Generics[Row]], [Generics(Row("a"))]),
+    (Iterable[User], [User(name="a")]),
+    (Iterable[Row], [Row("a")]),
+    (Users, [User(name="a")]),
+    (TypeAliasType("Rows", list[Row]), [Row("a")]),
 ]  # fmt: skip
 
 
@@ -185,6 +193,19 @@ async def test_an_annotation_of_the_type_checkers_alone_is_in_nobodys_way(cache:
     assert await ask("a") == await ask("a") == User(name="a")
     assert await ask_local("a") == await ask_local("a") == [Local(name="a")]
     assert cache.statistics().provider_calls == 2
+
+
+async def test_items_by_whatever_name_of_their_type(cache: Cache) -> None:
+    async def each(text: str) -> Any:
+        yield User(name=text)
+
+    items = TypeAliasType("items", AsyncIterator[User])  # type: ignore[misc]
+    for count, result in enumerate((items, Annotated[AsyncIterator[User], "some"]), 1):
+        each.__annotations__["return"] = result
+        for _ in range(2):
+            asked = cache.memoize(version=count)(each)("a")
+            assert [item async for item in asked] == [User(name="a")]
+        assert cache.statistics().provider_calls == count
 
 
 async def test_a_class_that_the_call_names_is_what_it_answers_with(cache: Cache) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
@@ -117,6 +117,21 @@ async def test_calls_are_made_ahead_of_time(
     for call in calls:
         await cached(bare, other).create(**call, cache_mode="only")
     assert provider.calls == 6
+
+
+async def test_streams_are_made_ahead_of_time(
+    place: Place, provider: StubProvider, bare: Any
+) -> None:
+    """To their end, though nobody has taken an item; an iterable would not even be asked for."""
+    one, other = place.cache(), place.cache()
+    calls = [asked(response_model=Iterable[Person]) for _ in range(4)]
+    done = await warm(cached(bare, one), calls, concurrency=2)
+    assert (done.calls, done.failed, provider.calls) == (4, 0, 4)
+    assert provider.most_in_flight <= 2
+    for call in calls:
+        items = await cached(bare, other).create(**call, cache_mode="only")
+        assert [item async for item in items]
+    assert provider.calls == 4
 
 
 def patient(**fields: Any) -> Policy:

@@ -249,6 +249,45 @@ async def test_the_key_of_a_dict_is_told_where_it_is_a_name(path: Path) -> None:
             assert "Roe" not in str(miss.value)
 
 
+async def test_a_memoized_function_is_named_too(path: Path) -> None:
+    """The argument that differs; of one that is called a login nothing is written down."""
+
+    def memoized(cassette: Cassette) -> Any:
+        @cassette.memoize(ignore=["trace"])
+        async def find(text: str, options: Any = None, *, api_key: str = "", trace: int = 0) -> str:
+            return text
+
+        @cassette.memoize
+        async def spell(text: str) -> AsyncIterator[str]:
+            for letter in text:
+                yield letter
+
+        @cassette.memoize(key=lambda text, trace: [text.lower()])
+        async def other(text: str, trace: int) -> str:
+            return text
+
+        return find, spell, other
+
+    async with Cassette(path, mode="record") as cassette:
+        find, spell, other = memoized(cassette)
+        await find("secret", {"most": [1, 2]}, api_key="sk-very-long-1", trace=1)
+        assert [letter async for letter in spell("ab")] == ["a", "b"]
+        await other("A", 1)
+    assert "sk-very-long" not in path.read_text()
+    async with Cassette(path) as cassette:
+        find, spell, other = memoized(cassette)
+        assert await find("secret", {"most": [1, 2]}, api_key="sk-very-long-1", trace=2) == "secret"
+        for call, told in (
+            (find("another", {"most": [1, 2]}, api_key="sk-very-long-1"), r"in arguments\.text$"),
+            (find("secret", {"most": [1, 3]}, api_key="sk-very-long-1"), r"options\.most\[1\]$"),
+            (find("secret", {"most": [1, 2]}, api_key="sk-very-long-2"), r"in arguments\.api_key$"),
+            (anext(spell("abc")), r"differs in arguments\.text$"),
+            (other("B", 1), r"differs in key\[0\]$"),
+        ):
+            with pytest.raises(CacheMiss, match=told):
+                await call
+
+
 async def test_the_nearest_of_several(path: Path) -> None:
     with StubProvider.in_thread() as stub:
         async with Cassette(path, mode="record") as cassette:
@@ -676,6 +715,23 @@ async def test_a_full_disk_takes_no_recording_and_spoils_no_file(
     cassette.save()
     assert len(path.read_bytes().splitlines()) == len(before.splitlines()) + 1
     await cassette.aclose()
+
+
+async def test_a_place_where_none_can_be_made_is_told(path: Path) -> None:
+    """By the name that was given, and once there is a place it can be saved."""
+
+    async def pay() -> str:
+        return "paid"
+
+    path.parent.touch()
+    cassette = Cassette(path, mode="record")
+    await cassette.get_or_call("k", pay)
+    with pytest.raises(OSError, match="cassette not written") as raised:
+        await cassette.aclose()
+    assert raised.value.filename == str(path)
+    path.parent.unlink()
+    await cassette.aclose()
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_no_file_no_replay(path: Path) -> None:

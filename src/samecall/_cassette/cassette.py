@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from samecall._arguments import Mode, check_tags
 from samecall._cache import Cache
@@ -56,6 +56,8 @@ class Cassette(Cache):
     beside the answers (no other cache does), to tell what differs when a call is not recorded.
     Raises `ConfigurationError` for a file that is missing, damaged, or of a newer format.
     """
+
+    keeps_requests = True
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class Cassette(Cache):
         **more: Any,
     ) -> T:
         """See `Cache.get_or_call`."""
-        at, tags = self._noted(key), check_tags(tags)
+        at, tags = self._noted(key, more.get("asked")), check_tags(tags)
         self._lay(at, tags)
         policy, mode = self._one(policy), self._mode(mode)
         try:
@@ -132,7 +134,7 @@ class Cassette(Cache):
         **more: Any,
     ) -> AsyncGenerator[T]:
         """See `Cache.stream`."""
-        at, tags = self._noted(key), check_tags(tags)
+        at, tags = self._noted(key, more.get("asked")), check_tags(tags)
         self._lay(at, tags)
         policy, mode = self._one(policy), self._mode(mode)
         items = super().stream(at, call, policy=policy, codec=codec, mode=mode, tags=tags, **more)
@@ -194,10 +196,12 @@ class Cassette(Cache):
             self._asked.pop(next(iter(self._asked)))
         self._asked[key] = as_json(request)
 
-    def _noted(self, key: str | bytes | Key) -> Key:
+    def _noted(self, key: str | bytes | Key, asked: Any) -> Key:
         at = self._key(key)
         if isinstance(key, str):
             self.note(at, {"key": key})
+        elif isinstance(asked, dict) and at not in self._asked:  # a client's call has told it
+            self.note(at, cast("dict[str, Any]", asked))
         return at
 
     def miss(self, key: Key) -> CacheMiss:

@@ -103,16 +103,19 @@ def _write_tape(path: Path, tape: Tape) -> None:
     """Put `tape` in the place of the file, all of it or nothing."""
     lines = [json.dumps({"samecall": "cassette", "format": FORMAT})]
     lines += [_line(key, tape[key]) for key in sorted(tape)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        part = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write("".join(f"{line}\n" for line in lines).encode())
-        Path(name).chmod(0o644)  # it is made to be shared
-        Path(name).replace(path)
+        part.chmod(0o644)  # it is made to be shared
+        part.replace(path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):  # a write does not tell where
+        if part is not None:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # which tells of the part, or does not tell where
             raise OSError(
                 error.errno, f"cassette not written: {error.strerror}", str(path)
             ) from None

@@ -49,6 +49,7 @@ class Memoizing:
     """The half of a cache that serves functions."""
 
     policy: Policy
+    keeps_requests: bool = False
 
     @overload
     def memoize(  # type: ignore[overload-overlap]
@@ -195,6 +196,7 @@ def _called(function: Any) -> Callable[..., Awaitable[Any]]:
         )
     if function.__qualname__.endswith("<lambda>"):  # as the next one is called, too
         raise ConfigurationError("memoize takes a function with a name; got a lambda")
+    _check_signature(function)
     if _is_async(function) or _streams(function):
         return cast("Callable[..., Awaitable[Any]]", function)
     if inspect.isgeneratorfunction(function):
@@ -205,6 +207,19 @@ def _called(function: Any) -> Callable[..., Awaitable[Any]]:
     if isinstance(function, type):
         raise ConfigurationError(f"memoize takes a function; got the class {function.__qualname__}")
     return _in_a_thread(function)
+
+
+def _check_signature(function: Any) -> None:
+    try:
+        inspect.signature(function)
+        told = hasattr(function, "__module__")
+    except (ValueError, TypeError):
+        told = False
+    if not told:  # some that are built in
+        raise ConfigurationError(
+            f"memoize takes a function that tells its arguments; {function.__qualname__} does not: "
+            "write one around it"
+        )
 
 
 def _in_a_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, get_args
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 import msgspec
 from pydantic import TypeAdapter
@@ -40,13 +40,15 @@ class AnswersCodec(BaseCodec[Any]):
 
     def __init__(self, result: Any) -> None:
         self._type = result
+        self.schema = shape_of(result)
+        """What separates answers of this type from those of the same name in another shape."""
         self._forms: dict[str, _Form]
+        if get_origin(result) is Iterable:  # which instructor answers with a list
+            result = list[get_args(result)]  # type: ignore[misc]
         if has_struct(result):
             self._forms = {"struct": (_packed, msgspec.msgpack.Decoder(result).decode)}
         else:
             self._forms = _by_pydantic(result)
-        self.schema = shape_of(result)
-        """What separates answers of this type from those of the same name in another shape."""
 
     def encode(self, value: Any) -> Payload:
         """MessagePack; raises `Unstorable` for what would come back as something else."""
@@ -147,6 +149,8 @@ def result_of(function: Callable[..., Any]) -> object:
 def item_of(result: object) -> object:
     """What a function that says it returns an async iterator yields; `Any` if it does not say."""
     arguments = get_args(result)
+    if get_origin(result) is Annotated:
+        return item_of(arguments[0])
     return arguments[0] if arguments else Any
 
 

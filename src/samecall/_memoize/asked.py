@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from datetime import date, time, timedelta
@@ -22,6 +23,7 @@ __all__ = ["Asking", "module_of"]
 
 _SCHEME = "memoize/1"
 _DEPTH = 100
+_LOGINS = re.compile(r"(?i)(api|access|private)_?key|token|secret|passw|credential|authori")
 _KEYWORDS = inspect.Parameter.VAR_KEYWORD
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 _UNCHANGING = (
@@ -130,6 +132,18 @@ class Asking:
             return self._as_taken(self._outer, args, kwargs, error)
         bound.apply_defaults()
         return dict(bound.arguments)
+
+    def told(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What counts of a call, to be kept for people to read; of logins a digest."""
+        if self._chosen is not None:
+            return {"function": self.name, "key": self._chosen(*args, **kwargs)}
+        counted = self._counted(args, kwargs)
+        shown = {
+            name: _digest({name: value}, None).hex() if _LOGINS.search(name) else value
+            for name, value in counted.items()
+            if name
+        }
+        return {"function": self.name, "arguments": shown}
 
     def _as_taken(
         self,

@@ -38,7 +38,14 @@ def hint_of(function: Callable[..., Any], name: str) -> object:
         )
     except (NameError, TypeError, AttributeError, SyntaxError):
         return Any
-    return everything[name]
+    return _of_alias(everything[name])
+
+
+def _of_alias(hint: Any) -> object:
+    """What stands behind `type Users = list[User]`."""
+    while type(hint).__name__ == "TypeAliasType":  # of Python 3.12, or of typing_extensions
+        hint = hint.__value__
+    return hint
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:

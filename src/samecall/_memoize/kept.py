@@ -37,6 +37,8 @@ class Answering(Protocol):
     namespace: str
     secret: bytes | None
     policy: Policy
+    keeps_requests: bool
+    """Whether what is asked is kept beside the answer, as `asked=` tells it."""
 
     async def get_or_call(
         self,
@@ -239,7 +241,9 @@ class Kept:
                 yield item
 
     def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-        """What `should_store` is told of a call, if there is such a rule."""
+        """What `should_store` is told of a call, if there is such a rule; or what is kept of it."""
+        if self.cache.keeps_requests:
+            return self._asking.told(args, kwargs)
         if (self._policy or self.cache.policy).should_store is None:
             return None
         return self._asking.named(args, kwargs)

@@ -8,7 +8,9 @@ so that a hit equals a miss.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import copy
+import dataclasses
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -22,17 +24,15 @@ _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 def own(value: Any) -> Any:
-    """`value`, or what it is without instructor's classes; also within lists, tuples and dicts."""
-    kind = cast("type[object]", type(value))
-    if kind is list or kind is tuple:
-        return _items(value, kind)
-    if kind is dict:
-        made = _items(list(value.values()), list)
-        return dict(zip(value, made, strict=True)) if _differ(value.values(), made) else value
-    if issubclass(kind, list):
-        return _items(list(value), list) if _is_theirs(cast("type[object]", kind)) else value
-    base = kind.__mro__[1] if isinstance(value, BaseModel) else object
-    return _as(value, base) if _stands_for(kind, base) else value
+    """`value`, or what it is without instructor's classes: also within lists, tuples, sets, dicts,
+    dataclasses and models.
+    """
+    if type(value) in _PLAIN:
+        return value
+    try:
+        return _Owner().own(value)
+    except Exception:  # noqa: BLE001 - of a class that cannot be copied: the answer is paid for
+        return value
 
 
 async def own_items(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
@@ -42,11 +42,61 @@ async def own_items(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
             yield own(item)
 
 
-def _items(value: Any, kind: Any) -> Any:
-    if _PLAIN.issuperset(map(type, value)):
+class _Owner:
+    """Goes through one answer; what stands in it twice, or within itself, it meets once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, Any]] = {}  # with what was met: its number stays its own
+
+    def own(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
+        at = id(value)
+        if at not in self._known:
+            self._known[at] = value, value
+            self._known[at] = value, self._made(value)
+        return self._known[at][1]
+
+    def _made(self, value: Any) -> Any:
+        kind = cast("type[object]", type(value))
+        if kind in (list, set, frozenset) or isinstance(value, tuple):
+            return self._items(value, getattr(kind, "_make", kind))  # of a named tuple
+        if kind is dict:
+            made = self._items(list(value.values()), list)
+            return dict(zip(value, made, strict=True)) if _differ(value.values(), made) else value
+        if issubclass(kind, list):
+            return (
+                self._items(list(value), list) if _is_theirs(cast("type[object]", kind)) else value
+            )
+        if isinstance(value, BaseModel):
+            base = kind.__mro__[1]
+            if _stands_for(kind, base):
+                value = _as(value, base)
+            return self._with_parts(value, [*cast("Any", value).__class__.model_fields])
+        if dataclasses.is_dataclass(value):
+            return self._with_parts(value, [each.name for each in dataclasses.fields(value)])
         return value
-    made = [own(item) for item in value]
-    return kind(made) if _differ(value, made) else value
+
+    def _items(self, value: Any, make: Callable[[list[Any]], Any]) -> Any:
+        if _PLAIN.issuperset(map(type, value)):
+            return value
+        held = list(value)
+        made = [self.own(item) for item in held]
+        return make(made) if _differ(held, made) else value
+
+    def _with_parts(self, value: Any, names: list[str]) -> Any:
+        changed: dict[str, Any] = {}
+        for name in names:
+            part = getattr(value, name, None)
+            made = self.own(part)
+            if made is not part:
+                changed[name] = made
+        if not changed:
+            return value
+        clone = copy.copy(value)
+        for name, part in changed.items():
+            object.__setattr__(clone, name, part)  # also of a frozen one; no validator hears of it
+        return clone
 
 
 def _differ(value: Any, made: list[Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import IO, Any, cast
 import msgspec
 from anyio import to_thread
 
+from samecall._warming import read_through
 from samecall.cli._trouble import ExitCode, Trouble
 
 __all__ = ["Warmed", "model_at", "warm"]
@@ -64,7 +65,7 @@ async def warm(
                 continue
             warmed.lines += 1
             try:
-                await client.create(response_model=model, **_arguments(line))
+                await read_through(await client.create(response_model=model, **_arguments(line)))
             except Exception as error:  # noqa: BLE001 - one line's fault is told, and the rest goes on
                 warmed.failed += 1
                 wrong(f"line {number}: {type(error).__name__}: {error}"[:_SHOWN])

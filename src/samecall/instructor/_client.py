@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar, cast, overload
@@ -259,12 +259,19 @@ async def warm(
         if not isinstance(each, Mapping):
             raise ConfigurationError(f"asked takes dicts of arguments; got {type(each).__name__}")
         if isinstance(client, CachedInstructor):
-            return lambda: to_thread.run_sync(partial(client.create, **each))
+            return lambda: to_thread.run_sync(_create_and_read, client, each)
         return partial(client.create, **each)
 
     cache: Cache = client._samecall_calls.settings.cache
     calls = (call(each) for each in asked)
     return await cache.warm(calls, concurrency=concurrency, progress=progress)
+
+
+def _create_and_read(client: Instructor, asked: Mapping[str, Any]) -> None:
+    answer: object = client.create(**asked)
+    if isinstance(answer, Iterator):  # a stream: all of it is to be there
+        for _ in cast("Iterator[object]", answer):
+            pass
 
 
 def _is_ours(client: object) -> bool:
