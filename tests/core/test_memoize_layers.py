@@ -8,7 +8,9 @@ import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
+from pydantic import BaseModel
 
 from samecall import Cache, ConfigurationError, SamecallWarning
 from samecall._memory import MemoryStore
@@ -162,3 +164,97 @@ def test_a_bound_one_knows_its_object() -> None:
     shop = Shop()
     assert shop.price.__self__ is shop  # type: ignore[attr-defined]
     assert [*inspect.signature(shop.price).parameters] == ["thing"]
+
+
+async def test_what_a_decorator_was_given_counts() -> None:
+    """One function, decorated in two ways, has answers of both; what cannot count is left out."""
+    cache = Cache()
+
+    def through(model: str, *more: object) -> Any:
+        def decorate(function: Any) -> Any:
+            @functools.wraps(function)
+            async def call(*args: Any) -> Any:
+                assert more
+                return await function(*args, model)
+
+            return call
+
+        return decorate
+
+    async def ask(text: str, model: str) -> str:
+        return f"{model}: {text}"
+
+    small, large = (cache.memoize(through(each, object())(ask)) for each in ("small", "large"))
+    assert [await each("a") for each in (small, large, small, large)] == [
+        "small: a", "large: a", "small: a", "large: a",
+    ]  # fmt: skip
+    assert cache.statistics().provider_calls == 2
+    assert cache.statistics().uncached == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    model: str
+    client: object = None
+
+
+class Settings(BaseModel, frozen=True):
+    model: str
+
+
+class Setup(msgspec.Struct, frozen=True):
+    model: str
+
+
+class Loose(BaseModel):
+    model: str
+
+
+def asking(cache: Cache, options: Any) -> Any:
+    @cache.memoize
+    async def ask(text: str) -> str:
+        return f"{options.model}: {text}"
+
+    return ask
+
+
+@pytest.mark.parametrize("kind", [Options, Settings, Setup])
+async def test_frozen_things_that_a_nested_function_reads_count(kind: Any) -> None:
+    """A factory that is given its settings makes functions of one name."""
+    cache = Cache()
+    for model in ("small", "large", "small"):
+        assert await asking(cache, kind(model=model))("a") == f"{model}: a"
+    assert cache.statistics().provider_calls == 2
+
+
+async def test_a_frozen_thing_that_has_no_form_is_left_out() -> None:
+    """As any object is that a nested function reads."""
+    cache = Cache()
+    for _ in range(2):
+        assert await asking(cache, Options("small", client=object()))("a") == "small: a"
+    assert cache.statistics().provider_calls == 1
+
+
+async def test_two_of_one_name_that_read_other_models_are_told() -> None:
+    """Models that are not frozen may count what has been asked, so they are no part of a key."""
+    cache = Cache()
+    for _ in range(2):
+        assert await asking(cache, Loose(model="small"))("a") == "small: a"
+    assert cache.statistics().provider_calls == 1
+    with pytest.warns(SamecallWarning, match="two functions are called"):
+        await asking(cache, Loose(model="large"))("a")
+
+
+async def test_arguments_of_any_name() -> None:
+    """Also those that a method's own arguments are called."""
+    cache = Cache()
+
+    @cache.memoize
+    async def ask(*args: int, **kwargs: int) -> list[int]:
+        return [*args, *kwargs.values()]
+
+    assert await ask(1, self=2, args=3, kwargs=4, mode=5) == [1, 2, 3, 4, 5]
+    assert await ask.peek(1, self=2, args=3, kwargs=4, mode=5) == [1, 2, 3, 4, 5]
+    assert await ask.refresh(1, self=2) == [1, 2]
+    await ask.forget(1, self=2)
+    assert await ask.peek(1, self=2) is None

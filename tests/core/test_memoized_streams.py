@@ -221,3 +221,18 @@ async def test_an_item_is_what_it_was_when_it_was_given(w: World) -> None:
         assert [item async for item in grows("a b c")] == [["a"], ["a", "b"], ["a", "b", "c"]]
         assert [item.at async for item in counts(3)] == [0, 1, 2]
     assert cache.statistics().provider_calls == 2
+
+
+@virtual
+async def test_what_is_kept_is_seen_as_a_list(w: World) -> None:
+    """By the function's own `peek`, and by the key that it gives."""
+    cache, source = w.cache(), Source()
+    tokens = tokens_of(cache, source)
+    assert await tokens.peek("p") is None  # type: ignore[attr-defined]
+    source.put(A, B, None)
+    assert await Consumer(tokens("p")).task == [A, B]
+    await w.turns()
+    key = tokens.key_of("p")  # type: ignore[attr-defined]
+    assert await tokens.peek("p") == await cache.peek(key) == [A, B]  # type: ignore[attr-defined]
+    await cache.forget(key)
+    assert await tokens.peek("p") is None  # type: ignore[attr-defined]

@@ -196,5 +196,9 @@ def test_bad_input(native: NativeCache) -> None:
             NativeCache(wrong)
     with pytest.raises(ConfigurationError, match="ttl takes"):
         NativeCache(ttl=-1)
+    with pytest.raises(ConfigurationError, match="namespace is told to the Cache itself"):
+        NativeCache(Cache(), namespace="tenant")
+    with pytest.raises(ConfigurationError, match="namespace takes"):
+        NativeCache(namespace="")
     with pytest.raises(ConfigurationError, match="cannot be combined"):
         cached(instructor.from_provider("openai/gpt-4o", api_key="no", cache=native), Cache())

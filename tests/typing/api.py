@@ -100,6 +100,11 @@ async def generated(text: str) -> AsyncGenerator[int, None]:
     yield len(text)
 
 
+@cache.memoize
+async def given(text: str, model: type[T]) -> T:
+    return model()
+
+
 class Service:
     @cache.memoize(ignore=["self"])
     async def ask(self, text: str) -> User:
@@ -181,6 +186,8 @@ async def of_functions(service: Service) -> None:
     assert_type(service.ask_blocking("a"), User)
     async for user in items("a"):
         assert_type(user, User)
+    assert_type(await items.peek("a"), list[User] | None)
+    assert_type(await given("a", User), User)
     async for number in generated.refresh("a"):
         assert_type(number, int)
 

@@ -18,7 +18,15 @@ from samecall._memoize.shapes import has_struct, shape_of
 from samecall._ports import Codec
 from samecall._stream import PlainStreamCodec
 
-__all__ = ["AnswersCodec", "ItemsCodec", "codec_for", "codec_of", "item_of", "result_of"]
+__all__ = [
+    "AnswersCodec",
+    "ItemsCodec",
+    "WholeCodec",
+    "codec_for",
+    "codec_of",
+    "item_of",
+    "result_of",
+]
 
 _PLAIN = PlainCodec()
 _EXT = 1
@@ -118,6 +126,18 @@ class ItemsCodec(PlainStreamCodec):
         if not isinstance(held, msgspec.msgpack.Ext):
             return held
         return self._codec.decode(Payload(*_form.decode(held.data)))
+
+
+class WholeCodec(BaseCodec[list[Any]]):
+    """A stored stream at once: the list of its items."""
+
+    def __init__(self, items: ItemsCodec) -> None:
+        self._items = items
+
+    def decode(self, payload: Payload) -> list[Any]:
+        """New items; raises what the codec of items raises."""
+        chunks, _ = self._items.unpack(payload)
+        return [self._items.decode(chunk) for chunk in chunks]
 
 
 def codec_of(result: object) -> AnswersCodec | PlainCodec:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dis
-import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Callable, Collection
 from pathlib import PurePath
 from typing import Any, cast, get_origin
 
 from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
 from samecall._key import digest_of
+from samecall._memoize.captures import Captures
 from samecall._memoize.shapes import shape_of
 
 __all__ = ["Asking", "module_of"]
@@ -26,10 +22,6 @@ _DEPTH = 100
 _LOGINS = re.compile(r"(?i)(api|access|private)_?key|token|secret|passw|credential|authori")
 _KEYWORDS = inspect.Parameter.VAR_KEYWORD
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-_UNCHANGING = (
-    *(str, bytes, int, float, Enum, Decimal, date, time, timedelta, PurePath),
-    *(type, tuple, frozenset),
-)
 
 
 class Asking:
@@ -65,7 +57,7 @@ class Asking:
             raise ConfigurationError(
                 f"ignore takes names of arguments of {self.name}; got {sorted(unknown)!r:.80}"
             )
-        self._captures = tuple(_captures(function))
+        self._captures = Captures(function)
         self._self = _self_of(function, self._signature) if bound is None else None
 
     def of(self, schema: bytes) -> tuple[str, str, str | int, bytes, bool]:
@@ -77,14 +69,9 @@ class Asking:
 
         (The function in a decorator without `functools.wraps` has its name for all that it takes.)
         """
-        inner = inspect.unwrap(self._function)
-        code = getattr(inner, "__code__", None)
-        called = tuple(
-            f"{module_of(value)}.{value.__qualname__}"
-            for _, cell in self._captures
-            if inspect.isfunction(value := _content(cell))
-        )
-        return getattr(code, "co_filename", None), getattr(code, "co_firstlineno", None), called
+        code = getattr(inspect.unwrap(self._function), "__code__", None)
+        where = getattr(code, "co_filename", None), getattr(code, "co_firstlineno", None)
+        return *where, self._captures.told()
 
     def key(
         self,
@@ -107,7 +94,7 @@ class Asking:
                 return Key(asked.digest, asked.namespace)
         parts = {
             "asked": asked,
-            "captured": {name: _form(cell.cell_contents) for name, cell in self._fixed()},
+            "captured": {name: _form(value) for name, value in self._captures.counted()},
             "self": self._bound,
             "of": self.of(schema),
         }
@@ -175,12 +162,6 @@ class Asking:
             return counted if of is None else {**counted, "": of}
         return counted
 
-    def _fixed(self) -> Iterator[tuple[str, Any]]:
-        for name, cell in self._captures:
-            value = _content(cell)
-            if value is None or isinstance(value, _UNCHANGING):
-                yield name, cell
-
 
 def _outer_of(function: Any) -> inspect.Signature:
     """What a decorated function takes by its own words, and not by those of what it decorates."""
@@ -207,25 +188,6 @@ def module_of(thing: Any) -> str:
     if spec is not None:
         return str(spec.name).removesuffix(".__main__")
     return PurePath(getattr(main, "__file__", None) or "__main__").stem
-
-
-def _captures(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
-    """The variables of the functions around it that a function reads and never sets."""
-    inner = inspect.unwrap(function)
-    code = getattr(inner, "__code__", None)
-    if code is None or isinstance(function, functools.partial):
-        return
-    written = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_DEREF"}
-    for name, cell in zip(code.co_freevars, inner.__closure__ or (), strict=True):
-        if name not in written and name != "__class__":
-            yield name, cell
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return ...
 
 
 def _self_of(function: Callable[..., Any], signature: inspect.Signature) -> str | None:

@@ -13,7 +13,14 @@ from samecall._arguments import Mode
 from samecall._asked import AskedKey
 from samecall._entry import Key
 from samecall._errors import Unkeyable
-from samecall._memoize.answers import AnswersCodec, ItemsCodec, codec_of, item_of, result_of
+from samecall._memoize.answers import (
+    AnswersCodec,
+    ItemsCodec,
+    WholeCodec,
+    codec_of,
+    item_of,
+    result_of,
+)
 from samecall._memoize.asked import Asking
 from samecall._memoize.hints import Filling
 from samecall._memoize.own import own, own_items
@@ -182,7 +189,7 @@ class Kept:
         """The key of a call for those who ask by it: it knows the codec, and of all variants."""
         codec = self.codec_of(args, kwargs)
         key = self.key(args, kwargs, codec)
-        return AskedKey(key.digest, key.namespace, codec, self._policy)
+        return AskedKey(key.digest, key.namespace, self._whole(codec), self._policy)
 
     async def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """The answer of the function, kept or new."""
@@ -261,7 +268,10 @@ class Kept:
         """The stored answer, or None."""
         codec = self.codec_of(args, kwargs)
         key = self.key(args, kwargs, codec)
-        return await self.cache.peek(key, codec=codec, policy=self._policy)
+        return await self.cache.peek(key, codec=self._whole(codec), policy=self._policy)
+
+    def _whole(self, codec: Codec[Any]) -> Codec[Any]:
+        return WholeCodec(ItemsCodec(codec)) if self._streams else codec
 
     async def forget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Let go of the stored answer."""

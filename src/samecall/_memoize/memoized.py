@@ -63,7 +63,7 @@ class _Named(Generic[P]):
         """How the answers (of a stream: its items) are stored."""
         return self._kept.codec
 
-    def key_of(self, *args: P.args, **kwargs: P.kwargs) -> Key:
+    def key_of(self, /, *args: P.args, **kwargs: P.kwargs) -> Key:
         """The key of this call, for `Cache.peek` and `forget`. Raises `Unkeyable`."""
         return self._kept.named((*self._first, *args), kwargs)
 
@@ -95,20 +95,20 @@ class Memoized(_Named[P], Generic[P, R]):
     def __get__(self, instance: Any, owner: type, /) -> Any:
         return self if instance is None else self._bind(instance)
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer: kept, of a call in the air, or of a new one."""
         return await self._ask("use", args, kwargs)
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer of a new call (or of a refresh in the air), which is kept from now on."""
         return await self._ask("refresh", args, kwargs)
 
-    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
+    async def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
         answer: R | None = await self._kept.peek((*self._first, *args), kwargs)
         return answer
 
-    async def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Let go of this call's answer, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
         await self._kept.forget((*self._first, *args), kwargs)
 
@@ -137,21 +137,21 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
     def __get__(self, instance: Any, owner: type, /) -> Any:
         return self if instance is None else self._bind(instance)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer: kept, of a call in the air, or of a new one."""
         return self._ask("use", args, kwargs)
 
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer of a new call (or of a refresh in the air), which is kept from now on."""
         return self._ask("refresh", args, kwargs)
 
-    def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | None:
+    def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
         kept = self._kept
         answer: R | None = portal_for(kept.cache).ask(kept.peek, (*self._first, *args), kwargs)
         return answer
 
-    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Let go of this call's answer, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
         kept = self._kept
         portal_for(kept.cache).call(kept.forget, (*self._first, *args), kwargs)
@@ -178,15 +178,20 @@ class MemoizedStream(_Named[P], Generic[P, R]):
     def __get__(self, instance: Any, owner: type, /) -> Any:
         return self if instance is None else self._bind(instance)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
         """The items: kept, of a stream in the air from its start, or of a new one."""
         return self._kept.play((*self._first, *args), kwargs, "use")
 
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R]:
         """The items of a new stream (or of a refresh in the air), kept from now on."""
         return self._kept.play((*self._first, *args), kwargs, "refresh")
 
-    async def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> list[R] | None:
+        """All kept items, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
+        items: list[R] | None = await self._kept.peek((*self._first, *args), kwargs)
+        return items
+
+    async def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Let go of this stream, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
         await self._kept.forget((*self._first, *args), kwargs)
 

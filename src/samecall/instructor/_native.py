@@ -26,7 +26,8 @@ _PATIENCE = 2.0
 class NativeCache(BaseCache):
     """instructor's `BaseCache` over any store: `from_provider(..., cache=NativeCache("redis://"))`.
 
-    url_or_cache: a URL or store as `Cache` takes it, or a `Cache`. ttl: how long an answer is kept
+    url_or_cache: a URL or store as `Cache` takes it, or a `Cache`. namespace: where entries of a
+    URL stand (default "instructor"); a `Cache` has its own. ttl: how long an answer is kept
     where the call says no `cache_ttl` (seconds or a `timedelta`; default: the policy's, a day).
 
     Thread-safe; may be used inside and outside of event loops. A store that is slow or gone is a
@@ -37,15 +38,18 @@ class NativeCache(BaseCache):
         self,
         url_or_cache: object = "memory://",
         *,
-        namespace: str = "instructor",
+        namespace: str | None = None,
         ttl: Duration | None = None,
         policy: Policy | None = None,
         l1: L1 | None = L1(),  # noqa: B008 - frozen
     ) -> None:
         if isinstance(url_or_cache, Cache):
+            if namespace is not None:
+                raise ConfigurationError("namespace is told to the Cache itself, which is given")
             self.cache = url_or_cache
         else:
-            self.cache = Cache(url_or_cache, namespace=namespace, policy=policy, l1=l1)
+            space = "instructor" if namespace is None else namespace
+            self.cache = Cache(url_or_cache, namespace=space, policy=policy, l1=l1)
         self._policy = policy or self.cache.policy
         if ttl is not None:
             self._policy = self._policy.replace(ttl=seconds(ttl, "ttl"))
