@@ -12,15 +12,13 @@ from typing import Any
 from samecall._entry import Entry, Key
 from samecall._memory import MemoryStore
 
-__all__ = ["MOST_TOLD", "UNTRACKED", "Fill", "Trust"]
+__all__ = ["UNTRACKED", "Fill", "Trust"]
 
 UNTRACKED = 1.0
 """Seconds that L1 may trust a store that does not tell of changes."""
-MOST_TOLD = 64
-"""Namespaces whose changes are told; copies of any other are trusted as if nobody told.
-
-With each that is added the line is made anew, all copies are in doubt, and the server compares
-every name with every other: of 10,000 that took it a second.
+_MOST = 64
+"""Namespaces of which one hears: for each new one the line is made anew, and all copies are in
+doubt; and a server compares each name that it changes with all that is heard of.
 """
 
 
@@ -78,14 +76,12 @@ class Trust:
     # --- copies ----------------------------------------------------------------------------------
 
     def watch(self, namespace: str) -> None:
-        """Begin to hear of a namespace, before anything of it is read; not of one too many."""
-        if self._watch is None or namespace in self._watched or len(self._watched) >= MOST_TOLD:
+        """Begin to hear of a namespace, before anything of it is read."""
+        if self._watch is None or namespace in self._watched:
             return
-        self._watched.add(namespace)
-        self._watch(namespace, self)
-
-    def _tells(self, namespace: str) -> bool:
-        return self._told and namespace in self._watched
+        if len(self._watched) < _MOST:
+            self._watched.add(namespace)
+            self._watch(namespace, self)
 
     def generations(self, namespace: str) -> float:
         """Seconds for which a generation that is asked for now may be believed; 0: as others say.
@@ -93,6 +89,9 @@ class Trust:
         One that ends is told, like every change.
         """
         return self._ttl if self._tells(namespace) else 0.0
+
+    def _tells(self, namespace: str) -> bool:
+        return self._told and namespace in self._watched
 
     def begin(self, key: Key) -> Fill | None:
         """Before a key is read; None where nothing is copied."""

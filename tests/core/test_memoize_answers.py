@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import uuid
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import AsyncIterator, Iterable
@@ -273,3 +274,30 @@ async def test_lists_and_tuples_of_the_same_are_two_answers_and_two_questions(
         return cache.memoize(other).key_of()
 
     assert len({made(form) for form in forms}) == len(forms)
+
+
+LATER = """
+from typing import TYPE_CHECKING
+from pydantic import BaseModel
+if TYPE_CHECKING:
+    from somewhere import Client
+
+def made(cache):
+    @cache.memoize(ignore=["client"])
+    async def ask(text, client: Client = None) -> list[User]:
+        return [User(name=text)]
+    return ask
+
+class User(BaseModel):
+    name: str
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are read at once there")
+async def test_annotations_that_are_read_when_they_are_asked_for(cache: Cache) -> None:
+    """A class that is defined further below, and one that only the type checker knows."""
+    there: dict[str, Any] = {"__name__": "later"}
+    exec(compile(LATER, "later", "exec", dont_inherit=True), there)
+    ask = there["made"](cache)
+    assert await ask("a") == await ask("a") == [there["User"](name="a")]
+    assert cache.statistics().provider_calls == 1

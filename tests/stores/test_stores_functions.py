@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from place_support import Place, stored
 from pydantic import BaseModel, ConfigDict, Field
 
 from samecall import Cache, Seal
+from samecall._portal import portal_for
 
 T = TypeVar("T")
 
@@ -183,3 +185,30 @@ async def test_methods_and_keys_of_ones_own(place: Place, seal: Seal | None) -> 
     assert await other.price(thing="tea") == Point(8)
     assert await elsewhere.price("tea") == Point(7)
     assert (one.calls, other.calls, elsewhere.calls) == (1, 0, 1)
+
+
+async def test_a_synchronous_one(place: Place) -> None:
+    """Threads of two processes make one call; tags and `forget` reach both."""
+    calls = 0
+
+    def ask(text: str) -> list[User]:
+        nonlocal calls
+        calls += 1
+        return [User(name=text)]
+
+    here, there = place.cache(), place.cache()
+    one, other = (cache.memoize(tags=["all"])(ask) for cache in (here, there))
+    made = await asyncio.to_thread(one, "Ada")
+    await stored(here)
+    assert same(await asyncio.to_thread(other, "Ada"), made)
+    assert same(await asyncio.to_thread(other.peek, "Ada"), made)
+    assert calls == 1
+    await asyncio.to_thread(other.forget, "Ada")
+    assert await asyncio.to_thread(one.peek, "Ada") is None
+    await asyncio.to_thread(one, "Ada")
+    await stored(here, 2)
+    await there.forget_tag("all")
+    await asyncio.to_thread(other, "Ada")
+    assert calls == 3
+    for cache in (here, there):
+        await asyncio.to_thread(portal_for(cache).call, cache.aclose)

@@ -11,6 +11,7 @@ from samecall._arguments import check_namespace, check_tags, instance
 from samecall._errors import ConfigurationError
 from samecall._memoize.answers import codec_for
 from samecall._memoize.asked import Asking
+from samecall._memoize.hints import signature_of
 from samecall._memoize.kept import Answering, Kept, Tags
 from samecall._memoize.memoized import BlockingMemoized, Memoized, MemoizedStream, OfClass
 from samecall._policy import Duration, Policy, seconds
@@ -211,7 +212,7 @@ def _called(function: Any) -> Callable[..., Awaitable[Any]]:
 
 def _check_signature(function: Any) -> None:
     try:
-        inspect.signature(function)
+        signature_of(function)
         told = hasattr(function, "__module__")
     except (ValueError, TypeError):
         told = False

@@ -13,6 +13,7 @@ from samecall._entry import Key
 from samecall._errors import ConfigurationError, Unkeyable
 from samecall._key import digest_of
 from samecall._memoize.captures import Captures
+from samecall._memoize.hints import signature_of
 from samecall._memoize.shapes import shape_of
 
 __all__ = ["Asking", "module_of"]
@@ -46,7 +47,7 @@ class Asking:
         bound = getattr(function, "__self__", None)
         self._bound = None if bound is None else [_form(bound), _class_of(bound)]
         self._function = function
-        self._signature = inspect.signature(function)
+        self._signature = signature_of(function)
         # a decorator in between may give arguments that its callers do not
         self._outer = _outer_of(function) if hasattr(function, "__wrapped__") else None
         self._version = version
@@ -166,9 +167,9 @@ class Asking:
 def _outer_of(function: Any) -> inspect.Signature:
     """What a decorated function takes by its own words, and not by those of what it decorates."""
     try:
-        return inspect.signature(function, follow_wrapped=False)
+        return signature_of(function, follow_wrapped=False)
     except ValueError:  # an object that is called
-        return inspect.signature(function.__call__, follow_wrapped=False)
+        return signature_of(function.__call__, follow_wrapped=False)
 
 
 def _digest(parts: dict[str, Any], secret: bytes | None) -> bytes:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["Filling", "hint_of"]
+__all__ = ["Filling", "hint_of", "signature_of"]
 
 
 def hint_of(function: Callable[..., Any], name: str) -> object:
@@ -31,7 +32,10 @@ def hint_of(function: Callable[..., Any], name: str) -> object:
             names[free] = cell.cell_contents  # a class of the function around it
         except ValueError:  # not assigned yet
             continue
-    alone = types.SimpleNamespace(__annotations__={name: said[name]})
+
+    def alone() -> None: ...
+
+    alone.__annotations__ = {name: said[name]}
     try:
         everything: Any = get_type_hints(
             alone, getattr(inner, "__globals__", {}), names, include_extras=True
@@ -48,13 +52,24 @@ def _of_alias(hint: Any) -> object:
     return hint
 
 
+def signature_of(function: Callable[..., Any], **how: Any) -> inspect.Signature:
+    """Its signature, whatever becomes of its annotations: a class may be defined further below."""
+    if sys.version_info >= (3, 14):  # where they are read when they are asked for
+        how["annotation_format"] = _library().Format.FORWARDREF
+    return inspect.signature(function, **how)
+
+
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
+    if not inspect.isroutine(function):  # what a decorator that is a class has made
+        function = inspect.unwrap(function)
+    if sys.version_info < (3, 14):
         return getattr(function, "__annotations__", {})
-    except NameError:  # from Python 3.14 on, where they are read when they are asked for
-        library: Any = importlib.import_module("annotationlib")
-        told: dict[str, Any] = library.get_annotations(function, format=library.Format.FORWARDREF)
-        return told
+    told: dict[str, Any] = _library().get_annotations(function, format=_library().Format.FORWARDREF)
+    return told
+
+
+def _library() -> Any:
+    return importlib.import_module("annotationlib")  # of Python 3.14
 
 
 class Filling:
@@ -68,7 +83,7 @@ class Filling:
         self._variables = variables = _variables_of(result)
         self._given = {
             name: variable
-            for name in (inspect.signature(function).parameters if variables else ())
+            for name in (signature_of(function).parameters if variables else ())
             if (variable := _class_in(hint_of(function, name))) in variables
         }
 
