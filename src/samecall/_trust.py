@@ -16,6 +16,10 @@ __all__ = ["UNTRACKED", "Fill", "Trust"]
 
 UNTRACKED = 1.0
 """Seconds that L1 may trust a store that does not tell of changes."""
+_MOST = 64
+"""Namespaces of which one hears: for each new one the line is made anew, and all copies are in
+doubt; and a server compares each name that it changes with all that is heard of.
+"""
 
 
 class Fill:
@@ -73,7 +77,9 @@ class Trust:
 
     def watch(self, namespace: str) -> None:
         """Begin to hear of a namespace, before anything of it is read."""
-        if self._watch is not None and namespace not in self._watched:
+        if self._watch is None or namespace in self._watched:
+            return
+        if len(self._watched) < _MOST:
             self._watched.add(namespace)
             self._watch(namespace, self)
 
@@ -82,31 +88,32 @@ class Trust:
 
         One that ends is told, like every change.
         """
-        return self._ttl if self._told and namespace in self._watched else 0.0
+        return self._ttl if self._tells(namespace) else 0.0
+
+    def _tells(self, namespace: str) -> bool:
+        return self._told and namespace in self._watched
 
     def begin(self, key: Key) -> Fill | None:
         """Before a key is read; None where nothing is copied."""
         if self._l1 is None:
             return None
-        fill = Fill(key, self._told)
+        fill = Fill(key, self._tells(key.namespace))
         if self._watch is not None:
-            if key.namespace not in self._watched:
-                fill.told = False
-                self.watch(key.namespace)
+            self.watch(key.namespace)
             self._fills.setdefault(key, []).append(fill)
         return fill
 
     def asks(self, fill: Fill | None) -> None:
         """Before the key of a copy on its way is read once more."""
         if fill is not None:
-            fill.asked(self._told)
+            fill.asked(self._tells(fill.key.namespace))
 
     def leads(self, fill: Fill | None) -> None:
         """Before an answer is kept that is yet to be stored: COMMIT is the judge of what was
         before it, so whatever may go untold is still to come.
         """
         if fill is not None:
-            fill.told = self._told
+            fill.told = self._tells(fill.key.namespace)
 
     def keep(self, fill: Fill | None, entry: Entry, now: float, until: float, era: int) -> None:
         """Copy what was read, unless it has changed since.

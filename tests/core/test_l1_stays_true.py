@@ -312,6 +312,30 @@ async def test_a_new_namespace_is_heard_too(server: LocalServer, space: str) -> 
             await until(lambda key=key: not held(cache, key))
 
 
+async def test_of_many_namespaces_a_few_are_heard(
+    server: LocalServer, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of the others are trusted for a second, and all that is told goes on being heard."""
+    monkeypatch.setattr("samecall._trust._MOST", 2)
+    async with Cache(server.url, namespace=space, l1=LONG) as cache, Cache(server.url) as other:
+        keys = [key_from("k", f"{space}-{number}") for number in range(20)]
+        await cache.get_or_call(keys[0], answer)
+        await filled(cache, keys[0])
+        ear = cache._rooms.here().store.store._ear
+        task, l1 = ear._task, cache._rooms.l1
+        assert l1 is not None
+        for key in keys[1:]:
+            await cache.get_or_call(key, answer)
+            assert l1._values._items[key].ends - cache._clock.now() <= 1
+            await cache.get_or_call(key, answer, mode="refresh")
+            assert l1._values._items[key].ends - cache._clock.now() <= 1
+        assert ear._task is task
+        assert len(ear._namespaces) == 2
+        assert held(cache, keys[0])
+        await other.forget(keys[0])
+        await until(lambda: not held(cache, keys[0]))
+
+
 async def test_a_fill_whose_key_changed_meanwhile_is_not_kept(
     server: LocalServer, space: str
 ) -> None:
