@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, Optional, Self, TypeVar
 
 import msgspec
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from samecall import Cache, SamecallWarning
+from samecall import Cache, Memoized, MemoizedStream, SamecallWarning
 from samecall._memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ Users = TypeAliasType("Users", list[User])
 class Holder:
     user: User
     more: tuple[User, ...] = ()
+
+
+module_cache = Cache(MemoryStore())
 
 
 @pytest.fixture
@@ -237,6 +240,40 @@ async def test_a_class_that_the_call_names_is_what_it_answers_with(cache: Cache)
         assert await ask.peek("a", kind) is None
     assert await ask_many("a") == {"a": None}
     assert cache.statistics().provider_calls == 7
+
+
+class Own(BaseModel):
+    model_config = ConfigDict(ignored_types=(Memoized, MemoizedStream))
+    name: str
+
+    @module_cache.memoize
+    @classmethod
+    async def load(cls, text: str) -> Self:
+        return cls(name=text)
+
+    @module_cache.memoize
+    async def all(self, most: int) -> list[Self | None]:
+        return [self, None][:most]
+
+    @module_cache.memoize
+    async def each(self) -> AsyncIterator[Self]:
+        yield self
+
+
+class Further(Own):
+    more: int = 1
+
+
+async def test_self_is_the_class_of_what_is_asked() -> None:
+    before = module_cache.statistics().provider_calls
+    for kind in (Own, Further):
+        made = await kind.load("a")
+        assert type(await kind.load("a")) is type(made) is kind
+        assert await made.all(2) == await made.all(2) == [made, None]
+        for _ in range(2):
+            assert [type(item) async for item in made.each()] == [kind]
+    assert module_cache.statistics().provider_calls - before == 6
+    await module_cache.aclose()
 
 
 async def test_a_class_that_does_not_count_still_separates_its_answers(cache: Cache) -> None:

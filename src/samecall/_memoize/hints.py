@@ -11,7 +11,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 __all__ = ["Filling", "hint_of", "signature_of"]
 
@@ -72,36 +72,57 @@ def _library() -> Any:
     return importlib.import_module("annotationlib")  # of Python 3.14
 
 
+_SELF = TypeVar("_SELF")
+
+
 class Filling:
-    """`T` of a function such as `ask(text: str, model: type[T]) -> list[T]`, filled in by a call.
+    """`T` of a function such as `ask(text: str, model: type[T]) -> list[T]`, filled in by a call;
+    `Self` of a method, too.
 
     result: the type that it answers with, in which such variables stand.
     """
 
     def __init__(self, function: Callable[..., Any], result: object) -> None:
-        self._result: Any = result
-        self._variables = variables = _variables_of(result)
+        self._result: Any = _without_self(result)
+        self._variables = variables = _variables_of(self._result)
+        names = [*signature_of(function).parameters] if variables else []
         self._given = {
             name: variable
-            for name in (signature_of(function).parameters if variables else ())
+            for name in names
             if (variable := _class_in(hint_of(function, name))) in variables
         }
+        if _SELF in variables:
+            self._given |= dict.fromkeys(names[:1], _SELF)
 
     def __bool__(self) -> bool:
         return bool(self._given)
 
     def of(self, named: dict[str, Any]) -> object:
         """The type that this call answers with; None where its arguments name no class."""
-        found = {
-            variable: named[name]
-            for name, variable in self._given.items()
-            if isinstance(named.get(name), type) or get_origin(named.get(name)) is not None
-        }
+        found: dict[object, object] = {}
+        for name, variable in self._given.items():
+            value = named.get(name)
+            if isinstance(value, type) or get_origin(value) is not None:
+                found[variable] = value
+            elif variable is _SELF:
+                found[variable] = type(value)
         if not found:
             return None
         if isinstance(self._result, TypeVar):
             return found[self._result]
         return self._result[tuple(found.get(each, Any) for each in self._variables)]
+
+
+def _without_self(form: Any) -> Any:
+    """`form` with a variable in the place of `Self`."""
+    if form is Self:
+        return _SELF
+    arguments = get_args(form)
+    made = tuple(map(_without_self, arguments))
+    if made == arguments:
+        return form
+    origin: Any = get_origin(form)
+    return Union[made] if origin in (Union, types.UnionType) else origin[made]  # noqa: UP007
 
 
 def _variables_of(result: Any) -> tuple[Any, ...]:
