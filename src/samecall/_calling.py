@@ -31,11 +31,10 @@ class Till:
         self.books.asked(request, leader)
         # a task of its own, so that a call that ignores its cancellation holds up nobody
         loop = asyncio.get_running_loop()
-        task, alarm = loop.create_task(_await(request.call)), None
+        task, over, alarm = loop.create_task(_await(request.call)), loop.create_future(), None
+        task.add_done_callback(partial(_retrieve, over))
         try:
             await asyncio.sleep(0)  # the call goes out before its alarm is set
-            over = loop.create_future()
-            task.add_done_callback(partial(_retrieve, over))
             alarm = loop.call_later(request.policy.deadline, wake, over)
             await over
         except asyncio.CancelledError:

@@ -53,9 +53,8 @@ __all__ = [
 MAGIC = b"\xa5s\x01"
 STAMP_START, STAMP_END = 3, 19
 _FINGERPRINT_END = 51
-_FORMS = 8
+_FORMS, _DRAWN = 8, 256
 _ENDLESS = math.inf
-_DRAWN = 256
 HEADER = 59
 
 
@@ -82,22 +81,22 @@ class Kind(enum.IntEnum):
 
 
 class Kept:
-    """What codecs keep beside a payload that stays in memory, so that its next decoding is quicker.
+    """A payload that stays in memory, by which codecs keep forms of it, weakly.
 
     `grow`: told of the bytes that each form takes, by who holds the payload in bounds.
     """
 
-    __slots__ = ("_grow", "forms")
+    __slots__ = ("__weakref__", "_forms", "_grow")
 
     def __init__(self, grow: Callable[[int], None]) -> None:
-        self._grow = grow
-        self.forms: dict[object, Any] = {}
+        self._grow, self._forms = grow, 0
 
-    def put(self, name: object, form: object, size: int) -> None:
-        """Keep a form of about `size` bytes under a name of the codec's own."""
-        if len(self.forms) < _FORMS:
-            self.forms[name] = form
+    def takes(self, size: int) -> bool:
+        """Count a form of about `size` bytes; False: there are enough."""
+        if takes := self._forms < _FORMS:
+            self._forms += 1
             self._grow(size)
+        return takes
 
 
 class Spent(msgspec.Struct, array_like=True, frozen=True):
@@ -113,7 +112,7 @@ class Payload(msgspec.Struct, frozen=True, eq=False):
     """What a codec makes of an answer: `tag` says which form `data` has.
 
     `spent` is stored beside `data`, so that a hit knows what it saves without parsing. `kept`:
-    where forms of it may be kept; None: nowhere.
+    by what forms of it may be kept; None: it does not stay.
     """
 
     tag: str
@@ -124,14 +123,16 @@ class Payload(msgspec.Struct, frozen=True, eq=False):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Payload):
             return NotImplemented
-        mine, others = (self.tag, self.data, self.spent), (other.tag, other.data, other.spent)
-        return mine == others
+        return (self.tag, self.data, self.spent) == (other.tag, other.data, other.spent)
 
     def __hash__(self) -> int:
         return hash((self.tag, self.data))
 
     def __repr__(self) -> str:
         return f"Payload({self.tag!r}, {len(self.data)} bytes)"  # an answer is nobody else's to see
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("tag", self.tag), ("bytes", len(self.data))]
 
 
 class _Body(msgspec.Struct, array_like=True, frozen=True):

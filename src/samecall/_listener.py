@@ -42,7 +42,7 @@ class Kept:
     chunk: bytes
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Listener(Request):
     """One consumer's question, which a stream answers."""
 

@@ -48,7 +48,7 @@ COUNTED = {
 """The counter of each way to an answer."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Request:
     """One caller's question; `seen` grows as the caller refuses what it is given."""
 
@@ -129,6 +129,9 @@ class Found(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.entry!r}, {self.how!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own shows everything
+        return [("entry", self.entry), ("how", self.how)]
+
 
 class Unstored(msgspec.Struct, frozen=True):
     """The call answered, and its answer has no stored form."""
@@ -138,6 +141,9 @@ class Unstored(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
 
 
 class Crashed(msgspec.Struct, frozen=True):

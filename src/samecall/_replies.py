@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,9 @@ class Found(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.data)} bytes, left={self.left!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # msgspec's own shows everything
+        return [("bytes", len(self.data)), ("left", self.left)]
 
 
 class Hit(Found, frozen=True):

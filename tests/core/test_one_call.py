@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from typing import Any
 
@@ -112,6 +113,28 @@ async def test_abandoned_in_its_first_step(w: World) -> None:
     await ended.wait()
     asked.cancel()
     assert await cache.get_or_call("k", provider) == "yes"
+
+
+@virtual
+async def test_abandoned_in_its_first_step_it_fails(w: World) -> None:
+    """Nobody is left to raise it for, and the loop is told of nothing that nobody retrieved."""
+    cache, failed = w.cache(), asyncio.Event()
+
+    async def call() -> str:
+        for flight in cache._rooms.here().flights._all():
+            flight.give_up()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            failed.set()
+            raise ZeroDivisionError from None
+        return "late"
+
+    asked = asyncio.ensure_future(cache.get_or_call("k", call))
+    await failed.wait()
+    asked.cancel()
+    await w.turns()
+    gc.collect()  # what was not retrieved complains as it goes, and `World` looks for it
 
 
 @virtual

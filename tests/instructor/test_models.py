@@ -8,13 +8,17 @@ import threading
 import typing
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated, Any, Optional, Union, cast, get_args
 
 import pytest
 from fidelity_cases import Admin, Box, IntBox, Movie, Nested, PartialNested, User
 from pydantic import BaseModel, create_model
 
+from hit import client, question
 from instructor import Maybe, Partial
+from samecall import Cache
+from samecall.instructor import cached, key_of
 from samecall.instructor._models import prepared
 
 
@@ -36,6 +40,28 @@ def test_a_class_is_not_kept_alive() -> None:
     dead = make()
     gc.collect()
     assert dead() is None
+
+
+async def test_a_copy_in_memory_keeps_no_class_alive() -> None:
+    """A class takes more than its answer, and L1 counts the bytes of answers: so the class holds
+    what is kept of them, for as long as they stay.
+    """
+    async with Cache() as cache:
+        ours = cached(client(), cache)
+        model: Any = create_model("Local", name=(str, ...), age=(int, ...))
+        asked = question() | {"response_model": model}
+        for _ in range(3):  # the third is cast from what is kept of the second
+            assert (await ours.create(**asked)).age == 36
+        forms, l1 = prepared(model).forms(True), cache._rooms.l1
+        kept = l1.look(key_of(ours, **asked)).payload.kept
+        assert list(forms) == [kept]
+        [form] = forms.values()
+        assert form.cast().value.age == 36
+        assert {type(each) for each in gc.get_referents(kept)} <= {int, partial, type}
+        l1.drop(key_of(ours, **asked))
+        del kept
+        gc.collect()
+        assert not forms
 
 
 def test_a_class_that_was_not_complete() -> None:

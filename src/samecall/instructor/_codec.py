@@ -133,16 +133,16 @@ class AnswerCodec(BaseCodec[Answer]):
     def decode(self, payload: Payload) -> Answer:
         """What instructor would have parsed out of the completion for this caller."""
         kept = payload.kept
-        if kept is None:
+        if kept is None or not self._ready.inert:
             return self._decode(payload)
-        name = (self._ready, self._strict)
-        form: AnswerMould | None = kept.forms.get(name, _UNKNOWN)
+        forms = self._ready.forms(self._strict)
+        form: AnswerMould | None = forms.get(kept, _UNKNOWN)
         if form is _UNKNOWN:
             answer = self._decode(payload)
-            if self._ready.inert:
-                # before anybody else has it: what its caller does to it is nobody else's affair
-                form = mould_of(answer)
-                kept.put(name, form, 0 if form is None else form.size)
+            # before anybody else has it: what its caller does to it is nobody else's affair
+            form = mould_of(answer)
+            if kept.takes(0 if form is None else form.size):
+                forms[kept] = form
             return answer
         return self._decode(payload) if form is None else form.cast()
 

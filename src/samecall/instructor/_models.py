@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, cast, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from instructor.v2.core.response_model import prepare_response_model
 from instructor.v2.dsl.partial import PartialBase
 from pydantic import BaseModel
 
+from samecall._entry import Kept
 from samecall._key import schema_digest
 from samecall.instructor._derived import (
     canonical,
@@ -42,7 +44,7 @@ _forms: OrderedDict[object, Prepared] = OrderedDict()
 class Prepared:
     """A response model as asked for, the class that instructor parses into, and its digest."""
 
-    __slots__ = ("_digest", "_inert", "_watch", "asked", "model", "reader")
+    __slots__ = ("_digest", "_forms", "_inert", "_watch", "asked", "model", "reader")
 
     def __init__(self, asked: Any, parallel: bool) -> None:
         self.asked = asked
@@ -50,6 +52,7 @@ class Prepared:
         self.model: Any = asked if parallel else prepare_response_model(asked)
         self._digest: tuple[object, ...] | None = None
         self._inert: bool | None = None
+        self._forms: dict[object, WeakKeyDictionary[Kept, Any]] = {}
         self._watch = watch(self.model, asked)
         if asked is not None:
             let_pickle(asked, self.model, _blank, *((True,) if parallel else ()))
@@ -65,6 +68,13 @@ class Prepared:
         if self._inert is None:
             self._inert = self.asked is None or is_inert(self.model)
         return self._inert
+
+    def forms(self, strict: object) -> WeakKeyDictionary[Kept, Any]:
+        """What is kept of payloads, parsed so strictly: here, for it holds the class, which many
+        copies in memory would else keep alive, and count for nothing.
+        """
+        forms = self._forms.get(strict)
+        return self._forms.setdefault(strict, WeakKeyDictionary()) if forms is None else forms
 
     @property
     def schema(self) -> tuple[object, ...]:
