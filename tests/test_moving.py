@@ -301,6 +301,24 @@ async def test_warm_bounds_tells_and_goes_on() -> None:
     assert most <= 7
 
 
+async def test_warm_makes_no_more_tasks_than_there_are_calls() -> None:
+    """A bound that means none costs nothing; three calls, and one look for a fourth."""
+    made = 0
+
+    def counted(loop: Any, work: Any, **more: Any) -> Any:
+        nonlocal made
+        made += 1
+        return asyncio.Task(work, loop=loop, **more)
+
+    async with Cache() as cache:
+        asyncio.get_running_loop().set_task_factory(counted)
+        try:
+            done = await cache.warm([partial(asyncio.sleep, 0)] * 3, concurrency=10**5)
+        finally:
+            asyncio.get_running_loop().set_task_factory(None)
+    assert (done.calls, made) == (3, 4)
+
+
 async def test_warm_takes_a_stream_to_its_end() -> None:
     """What breaks off in its midst has failed."""
     async with Cache() as cache:

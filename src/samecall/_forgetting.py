@@ -28,9 +28,16 @@ class Forgetting:
         """Entry, error and flights of `key`."""
         store, l1 = self.rooms.here().store, self.rooms.l1
         self.rooms.envelopes.forgets(key)
+
+        def drop() -> None:
+            if l1 is not None:
+                l1.drop(key)
+            for room in self.rooms:
+                room.studio.bury_all(key)
+
         await self._forget(
             lambda flight: flight.key == key,
-            lambda: None if l1 is None else l1.drop(key),
+            drop,
             # not this policy's deadline: what is in the air elsewhere has another
             store.forget(key, TOMBSTONE, self.policy.op_timeout),
         )

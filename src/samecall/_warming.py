@@ -47,11 +47,14 @@ async def warm(
         raise ConfigurationError(
             f"calls takes async functions, one after the other; got {type(calls).__name__}"
         ) from None
-    done = Warmed()
+    done, workers = Warmed(), 1
 
-    async def work() -> None:
-        nonlocal done
+    async def work(group: asyncio.TaskGroup) -> None:
+        nonlocal done, workers
         for call in _callable(waiting):
+            if workers < concurrency:  # which may be far more than there are calls
+                workers += 1
+                group.create_task(work(group))
             error = await _made(call)
             errors = done.errors if error is None else (*done.errors, error)[:_KEPT]
             done = Warmed(done.calls + 1, done.failed + (error is not None), errors)
@@ -60,8 +63,7 @@ async def warm(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(work())
+            group.create_task(work(group))
     except ExceptionGroup as raised:  # no function, or `progress` raised
         raise raised.exceptions[0] from None
     if tasks := storing():  # each ends within the bounds of its store

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, Optional,
 
 import msgspec
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from typing_extensions import TypeAliasType
 
 from samecall import Cache, Memoized, MemoizedStream, SamecallWarning
@@ -84,6 +84,22 @@ Users = TypeAliasType("Users", list[User])
 
 
 @dataclasses.dataclass
+class Part:
+    """Of which one field is not compared."""
+
+    name: int | float
+    raw: Any = dataclasses.field(default=(1, 2), compare=False)
+
+
+class Amount(BaseModel):
+    held: Decimal
+
+    @field_serializer("held")
+    def whole(self, held: Decimal) -> str:
+        return str(held.normalize())
+
+
+@dataclasses.dataclass
 class Holder:
     user: User
     more: tuple[User, ...] = ()
@@ -115,6 +131,9 @@ async def asked_twice(cache: Cache, result: Any, answer: Any) -> Any:
         (list[dict[str, int]], [defaultdict(int, a=1)]),
         (dict[str, dict[str, int]], {"a": OrderedDict(b=1)}),
         (deque[int], deque([1], maxlen=3)),
+        (deque[tuple[int, int]], deque([Pair(1, 2)])),
+        (Part, Part(1)),
+        (Amount, Amount(held=Decimal("1.50"))),
         (datetime, datetime(2026, 1, 1, fold=1)),  # noqa: DTZ001 - the second of two
         (datetime, datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=2), "here"))),
     ],

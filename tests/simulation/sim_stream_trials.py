@@ -14,6 +14,7 @@ _BOUND = 6 * LEASE  # after a death or a `forget`: the lease, twice the patience
 _PACE = 0.1  # seconds between two items at the most
 _COPIED = 1.0  # seconds for which a process may go by a copy of the generations
 _SILENT = 5.0  # seconds more where the store has not told it any
+_PROBED = 0.6  # seconds within which a PING ends an open breaker
 _ASKED = 0.02  # seconds in which who comes has asked for them
 _REST = 1.0  # seconds in which who was not told, as there was no store, asks nobody
 _LOOKS = LEASE / 3 + 0.05  # who makes the call looks at the pace of its renewals
@@ -70,6 +71,8 @@ class Trial:
     """Replies were lost or late: a process may have gone on alone."""
     silent: dict[int, list[float]] = field(default_factory=dict[int, list[float]])
     """Of each process: when the store did not tell it the generations that it asked for."""
+    cut: dict[int, list[float]] = field(default_factory=dict[int, list[float]])
+    """And when anything was not answered: until a PING is, nobody asks."""
     leaving: bool = False
     """Consumers left, and a call that nobody takes is given up."""
     away: float = 0.0
@@ -136,6 +139,7 @@ class Trial:
         looks = _LOOKS if one.process == made.process else 0.0
         asked = one.began + _ASKED  # its own question may be what was not answered
         silent = any(at <= asked for at in self.silent.get(one.process, ()))
+        silent |= any(asked - _PROBED < at <= asked for at in self.cut.get(one.process, ()))
         copied = _COPIED + _SILENT * silent + _REST * (self.away > 0)
         grace = 0.0 if own else looks + (copied if forgotten.way != "key" else news)
         return one.began > forgotten.done + grace

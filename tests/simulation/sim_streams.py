@@ -48,6 +48,8 @@ class Wire:
         """How often something was done twice."""
         self.silent: list[float] = []
         """When generations were asked for of which no reply came, or not in time."""
+        self.cut: list[float] = []
+        """When anything was not answered, upon which nobody asks for a moment."""
         self.asked: Callable[[], Awaitable[Any]] | None = None
         """The last ACQUIRE."""
         self.dead = False
@@ -75,6 +77,7 @@ class Wire:
         await self._way()
         if self._luck.random() < self.loss:
             self._missed(name, asked)
+            self.cut.append(asyncio.get_running_loop().time())
             raise StoreUnreachable("the reply was lost")
         return done
 
@@ -267,6 +270,7 @@ class World:
         wires = [process.wire for process in self.processes]
         trial.lossy = self.away > 0 or any(wire.loss or wire.late or wire.deaf for wire in wires)
         trial.silent = {each.number: each.wire.silent for each in self.processes}
+        trial.cut = {each.number: each.wire.cut for each in self.processes}
         trial.again = sum(wire.again for wire in wires)
         trial.leaving, trial.calls = self.leaving, len(trial.made)
         await asyncio.sleep(_LATE + 2 * LEASE)

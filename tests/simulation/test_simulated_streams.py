@@ -29,3 +29,9 @@ def test_a_leader_dies_and_no_generations_mix(block: int) -> None:
 def test_a_guard_that_is_gone_is_seen(name: str) -> None:
     with mutated(MUTANTS[name]):
         assert any(play(seed).faults() for seed in range(_SEEN_WITHIN))
+
+
+@pytest.mark.parametrize("seed", [917_539])
+def test_what_once_broke(seed: int) -> None:
+    """A doubled ACQUIRE gave a forgotten generation a lease again, where it was still followed."""
+    assert play(seed).faults() == []

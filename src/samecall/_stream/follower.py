@@ -38,7 +38,7 @@ class Follower:
         self.users = 0
         self.task: asyncio.Task[None] | None = None
         self._archive = archive
-        self._key = key
+        self.key = key
         # older than a call may last, it is none that runs: somebody has put it back
         self._frames = Frames(key, token, seals, policy.deadline + CLOCKS)
         self._timeout = policy.op_timeout
@@ -48,7 +48,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until the end of the recording."""
-        tape, key = self.tape, self._key
+        tape, key = self.tape, self.key
         async with self._archive.follow(key, tape.token, self._timeout) as bell:
             await self.read_on()
             while tape.end is None:
@@ -64,7 +64,7 @@ class Follower:
             if self.tape.end is not None:
                 return
             replay = self._archive.replay
-            frames = await replay(self._key, self.tape.token, self._number, self._timeout)
+            frames = await replay(self.key, self.tape.token, self._number, self._timeout)
             for data in frames or ():
                 if not self._hear(data):
                     # a hole or damage: nobody reads past it, and the value may still come
@@ -75,7 +75,7 @@ class Follower:
         try:
             frame = self._frames.read(data)
         except Undecodable as refusal:
-            self._emit(EntryUndecodable(self._key, str(refusal)))
+            self._emit(EntryUndecodable(self.key, str(refusal)))
             return False
         if frame.number <= self._number:
             return True

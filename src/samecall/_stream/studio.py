@@ -65,6 +65,12 @@ class Studio:
         if follower is not None:
             self._buried[follower.tape] = follower
 
+    def bury_all(self, key: Key) -> None:
+        """The same for all generations of `key` that this loop follows, whoever led just now."""
+        for token, follower in tuple(self._followed.items()):
+            if follower.key == key:
+                self.bury(token)
+
     def records(self, tape: Tape) -> bool:
         """Whether this tape of this loop still grows."""
         return self._own.get(tape.token) is tape
