@@ -59,3 +59,29 @@ def test_who_waits_for_a_call_that_exits_makes_its_own() -> None:
         assert isinstance(leader.exception(30), SystemExit)
         assert [each.result(30) for each in others] == ["a", "a"]
     assert cache.statistics().provider_calls == 2
+
+
+def test_key_and_tags_are_made_in_their_callers_thread() -> None:
+    """They may ask a memoized function themselves, or go by what the thread holds."""
+    cache, here = Cache(), threading.local()
+
+    @cache.memoize
+    def prefix(text: str) -> str:
+        return f"p-{text}"
+
+    @cache.memoize(
+        key=lambda text: (prefix(text), here.tenant), tags=lambda text: [prefix(here.tenant)]
+    )
+    def ask(text: str) -> int:
+        return next(numbers)
+
+    def asks(tenant: str) -> list[int | None]:
+        here.tenant = tenant
+        got = [ask("a"), ask("a"), ask.peek("a"), ask.refresh("a")]
+        ask.forget("a")
+        return [*got, ask.peek("a")]
+
+    numbers = iter(range(10))
+    assert asks("one") == [0, 0, 0, 1, None]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asks, "two").result(30) == [2, 2, 2, 3, None]

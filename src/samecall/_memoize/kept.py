@@ -7,6 +7,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from samecall._arguments import Mode
@@ -193,21 +194,37 @@ class Kept:
 
     async def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """The answer of the function, kept or new."""
+        return await self.asking(args, kwargs, mode)()
+
+    def asking(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode
+    ) -> Callable[[], Awaitable[Any]]:
+        """What gives the answer, in whatever event loop; the key is made here and now.
+
+        `key=` and `tags=` are somebody's functions: they may ask synchronously themselves, or go
+        by what their caller's thread holds.
+        """
         codec = self.codec_of(args, kwargs)
         try:
             key = self.key(args, kwargs, codec)
         except Unkeyable as unkeyable:
-            self._report(unkeyable)
-            return await self._call(*args, **kwargs)
-        return await self.cache.get_or_call(
+            return partial(self._uncached, unkeyable, args, kwargs)
+        return partial(
+            self.cache.get_or_call,
             key,
-            lambda: self._called(args, kwargs, codec),
+            partial(self._called, args, kwargs, codec),
             policy=self._policy,
             codec=codec,
             mode=mode,
             tags=self._tags_of(args, kwargs),
             asked=self._asked(args, kwargs),
         )
+
+    async def _uncached(
+        self, unkeyable: Unkeyable, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        self._report(unkeyable)
+        return await self._call(*args, **kwargs)
 
     async def _called(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec[Any]

@@ -148,17 +148,20 @@ class BlockingMemoized(_Named[P], Generic[P, R]):
     def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The kept answer, or None; calls nothing. Raises `StoreError`, `Unkeyable`."""
         kept = self._kept
-        answer: R | None = portal_for(kept.cache).ask(kept.peek, (*self._first, *args), kwargs)
+        key = kept.named((*self._first, *args), kwargs)
+        answer: R | None = portal_for(kept.cache).ask(kept.cache.peek, key)
         return answer
 
     def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Let go of this call's answer, in the whole fleet. Raises `StoreError`, `Unkeyable`."""
         kept = self._kept
-        portal_for(kept.cache).call(kept.forget, (*self._first, *args), kwargs)
+        key = kept.named((*self._first, *args), kwargs)
+        portal_for(kept.cache).call(kept.cache.forget, key)
 
     def _ask(self, mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         kept = self._kept
-        answer: R = portal_for(kept.cache).ask(kept.answer, (*self._first, *args), kwargs, mode)
+        asking = kept.asking((*self._first, *args), kwargs, mode)
+        answer: R = portal_for(kept.cache).ask(asking)
         return answer
 
 
