@@ -11,11 +11,11 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 __all__ = ["Closing", "Portal", "carried", "in_threads", "loop_for", "portal_for"]
@@ -81,11 +81,12 @@ class Portal:
         It would go on otherwise, and at the process's end, which closes the cache, make a call of
         its own for which nobody waits but the end.
         """
-        asked = self._portal.start_task_soon(_held, function, args)
+        wait = _Wait()
         try:
-            answer, error = asked.result()
-        except BaseException:
-            asked.cancel()  # of no use if it has ended, which is what raised then
+            answer, error = self._portal.start_task_soon(_waited, wait, function, args).result()
+        except BaseException:  # maybe before there was a future to cancel
+            with suppress(RuntimeError):  # the portal has ended
+                self._portal.start_task_soon(_leave, wait)
             raise
         if error is not None:
             raise error
@@ -94,6 +95,31 @@ class Portal:
     def start_task_soon(self, function: Callable[..., Awaitable[R]], *args: Any) -> Future[R]:
         """The same without waiting."""
         return self._portal.start_task_soon(function, *args)
+
+
+class _Wait:
+    """A thread's wait for the loop, which it may leave at any moment."""
+
+    __slots__ = ("left", "scope")
+
+    def __init__(self) -> None:
+        self.left = False
+        self.scope: CancelScope | None = None
+
+
+async def _waited(
+    wait: _Wait, function: Callable[..., Any], args: tuple[Any, ...]
+) -> tuple[Any, BaseException | None]:
+    with CancelScope() as wait.scope:
+        if not wait.left:
+            return await _held(function, args)
+    return None, None  # which nobody takes
+
+
+async def _leave(wait: _Wait) -> None:
+    wait.left = True
+    if wait.scope is not None:
+        wait.scope.cancel()  # of no use if it has ended, which is what raised then
 
 
 async def _held(
