@@ -63,6 +63,7 @@ class Hold:
         self._told = self._epoch != EPOCH_UNTOLD
         self._takes = True
         self._lapsed = False
+        self._unheard = False
         self._hurried = False
         self._waiter: asyncio.Future[None] | None = None
         self._every = min(policy.lease, RENEW_AT_LEAST) / 3
@@ -121,7 +122,7 @@ class Hold:
                 wanted = False
                 self.forgotten()
             if self._renews and (kept := await self._renew()) is not None:
-                self._lapsed = not (kept and self._told)
+                self._lapsed = self._unheard or not (kept and self._told)
             if self._lapsed and self._leads() and not await self._again():
                 return
             await self._pause(self._every)
@@ -147,7 +148,8 @@ class Hold:
         policy = self._policy
         asked = self._key, self._token, self._base, policy.lease, policy.op_timeout
         reply = await self._store.acquire(*asked)
-        if reply is None:  # nobody knows: RENEW will tell
+        self._unheard = reply is None
+        if reply is None:  # RENEW will tell whether it is ours, and not what was forgotten
             self._renews = True
             return True
         if not isinstance(reply, Lead):

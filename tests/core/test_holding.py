@@ -12,7 +12,7 @@ from core_support import FleetCodec, World, virtual
 
 from samecall import Cache, Entry, Payload, Policy, RemoteCallError
 from samecall._entry import Kind, encode_entry, new_stamp
-from samecall._errors import StoreError
+from samecall._errors import StoreError, StoreUnreachable
 from samecall._key import key_from
 from samecall._ports import Lead, Wait
 from samecall._stamps import new_token
@@ -92,6 +92,20 @@ async def test_who_asks_after_a_forget_elsewhere_has_a_call_of_its_own(w: World,
     assert await one.peek("k") == await two.peek("k") == "new"
     assert await ask(one, old) == "new"
     assert (old.calls, new.calls) == (1, 1)
+
+
+@virtual
+async def test_a_lease_that_came_back_unheard_is_asked_about_again(w: World) -> None:
+    """RENEW says that it is ours; only the reply that was lost would have told of the `forget`."""
+    one, two, old, new = w.cache(), w.cache(), w.provider(), w.provider()
+    leads = ask(one, old)
+    await old.until_waiting(1)
+    await two.forget("k")
+    w.store.lose_reply("acquire", error=StoreUnreachable("lost"))
+    await renewed(w)
+    await renewed(w)
+    after = ask(one, new)
+    await each_has_its_own(w, old, [leads], new, after)
 
 
 @pytest.mark.parametrize("way", WAYS)
