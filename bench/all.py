@@ -62,7 +62,8 @@ REASONS = {
     "L1 hit over the parser": "a copy of the answer and its completion, a key and the counts.",
     "faster than AutoCache": "a copy of the answer and its completion, a key and the counts.",
     "an L2 hit among": "a server's table grows with its keys, and so do its misses in the CPU.",
-    "CPU of an L2 hit with": "beyond the cores, processes push each other out of the caches.",
+    "CPU of an L2 hit with": "beyond the cores, processes push each other out of the caches: its "
+    "floor says how much more bare MGETs cost there.",
 }
 
 

@@ -6,7 +6,8 @@
 "Extra" is a caller's return minus the moment when the first provider call returned, on the clock
 that the processes of one machine share. Commands are what the server counted (INFO commandstats);
 for samecall those that it sends, with what its scripts run inside the server beside them. CPU is
-that of the client processes.
+that of the client processes. Each of these imports what its way needs and no more: one look of
+Python's collector through the packages of all would take longer than what is measured.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import cashews
 from redis.asyncio import Redis
 from rich.progress import track
 
 import redis
 from common import Row, arguments, percentile, redis_url, report, told
-from peers import LiteLLM
 from samecall import Cache
 from samecall.testing.crew import Crew, Line
 
@@ -65,10 +67,7 @@ class Load:
 async def work(line: Line, setup: list[Any]) -> None:
     """One process: each round asks one key so many times at once."""
     way, url, callers, latency = setup
-    async with Redis.from_url(url) as counter, Cache(url, namespace="samecall-bench-cold") as cache:
-        other = cashews.Cache()
-        other.setup(url)
-        litellm = LiteLLM(url) if way == "LiteLLM" else None
+    async with Redis.from_url(url) as counter, _asking(way, url, counter) as asks:
         ends: list[float] = []
 
         async def pay() -> str:
@@ -78,17 +77,9 @@ async def work(line: Line, setup: list[Any]) -> None:
             return "answer"
 
         async def ask(key: str) -> None:
-            if way == "samecall":
-                await cache.get_or_call(key, pay)
-            elif way == "cashews":
-                await other(ttl=TTL, key=key, lock=True)(pay)()
-            elif litellm is not None:
-                await litellm(key, pay)
-            else:
-                await _by_hand(counter, key, pay)
+            await asks(key, pay)
             returned.append(time.monotonic())
 
-        await cache.get_or_call(f"warm {way} {id(line)}", _warm)
         line.tell(("ready", None))
         while (key := await line.hear()) != "end":
             returned: list[float] = []
@@ -96,9 +87,30 @@ async def work(line: Line, setup: list[Any]) -> None:
             began = time.process_time()
             await asyncio.gather(*(ask(key) for _ in range(callers)))
             line.tell(("round", [ends[:], returned, time.process_time() - began]))
+
+
+@asynccontextmanager
+async def _asking(way: str, url: str, counter: Redis) -> AsyncIterator[Callable[..., Any]]:
+    """How a key is asked for; imports what this way needs."""
+    if way == "samecall":
+        async with Cache(url, namespace="samecall-bench-cold") as cache:
+            await cache.get_or_call(f"warm {id(counter)}", _warm)
+            yield cache.get_or_call
+    elif way == "cashews":
+        import cashews
+
+        other = cashews.Cache()
+        other.setup(url)
+        yield lambda key, pay: other(ttl=TTL, key=key, lock=True)(pay)()
         await other.close()
-        if litellm is not None:
-            await litellm.aclose()
+    elif way == "LiteLLM":
+        from peers import LiteLLM
+
+        litellm = LiteLLM(url)
+        yield litellm
+        await litellm.aclose()
+    else:
+        yield partial(_by_hand, counter)
 
 
 async def _warm() -> str:
