@@ -32,7 +32,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "tests", "integration", "lowest", "upstream"]
+nox.options.sessions = ["lint", "types", "tests", "integration", "lowest", "scripts", "upstream"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
@@ -236,6 +236,13 @@ def dist(session: nox.Session) -> None:
     session.install(f"{wheel}[{','.join(sorted(EXTRAS))}]")
     with session.chdir(away):  # the proofs are about the source's own lines
         pytest(session, "tests", "--ignore=tests/proofs", *session.posargs)
+
+
+@nox.session
+def scripts(session: nox.Session) -> None:
+    """That each script of docs/benchmarks.md runs to its end, with the peers that it measures."""
+    session.install(PACKAGE, *group("test"), *group("bench"))
+    pytest(session, "bench/test_scripts.py", *session.posargs)
 
 
 @nox.session(default=False)

@@ -11,7 +11,7 @@ import redis
 from all import SCRIPTS
 from samecall.testing.servers import LocalServer
 
-BENCH = Path(__file__).parent.parent / "bench"
+BENCH = Path(__file__).parent
 SMALLEST = {
     "l1": "--rounds 1 --calls 1",
     "reads": "--rounds 1 --hits 100",
