@@ -143,7 +143,8 @@ async def test_what_is_equal_and_of_another_class_is_not_stored(
     cache: Cache, result: Any, answer: Any
 ) -> None:
     """Also far within: a named tuple is equal to a tuple, which has no names."""
-    with pytest.warns(SamecallWarning, match="would not come back equal"):
+    # the lowest pydantic has no deque at all
+    with pytest.warns(SamecallWarning, match="would not come back equal|has no stored form"):
         assert await asked_twice(cache, result, answer) is answer
     assert (cache.statistics().provider_calls, cache.statistics().stored) == (2, 0)
 
