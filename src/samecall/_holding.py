@@ -4,6 +4,8 @@
          LEAD, no `forget` since   HELD: the lease had run out, and nobody has led meanwhile
          LEAD, after a `forget`    OVER, and what was taken is given back
          HIT, ERROR, WAIT          OVER: somebody else has answered, or leads
+         no reply in time          ask again once RENEW is answered, whatever that says: the lease
+                                   may be ours again, and only LEAD tells of a `forget`
 
 Who calls without an answer to its ACQUIRE asks in the same way as soon as the store answers, and
 from then on holds a lease as others do; a stream, which nobody records then, gives it back and asks

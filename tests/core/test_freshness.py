@@ -38,6 +38,20 @@ async def fill(w: World, cache: Any, policy: Policy, value: Any = "old") -> None
     await w.turns()
 
 
+async def led_and_followed(
+    w: World, leads: Any, led: Any, follows: Any, followed: Any, **more: Any
+) -> tuple[asyncio.Task[Any], asyncio.Task[Any]]:
+    """One process calls for what is stale, and another, which has put that by, waits for it."""
+    await fill(w, leads, SIE)
+    await asyncio.sleep(11)
+    leading = asyncio.ensure_future(leads.get_or_call("k", led, **more))
+    await led.until_waiting(1)
+    following = asyncio.ensure_future(follows.get_or_call("k", followed, **more))
+    await w.turns()
+    assert followed.calls == 0
+    return leading, following
+
+
 # --- stale_while_revalidate -----------------------------------------------------------------------
 
 
@@ -284,13 +298,8 @@ async def test_what_was_forgotten_while_it_waited_is_no_answer(w: World) -> None
     """Another led when it found the stale one; a `forget` ends that, and its own call fails."""
     leads, follows, forgets = w.cache(SIE), w.cache(SIE), w.cache(SIE)
     first, second = w.provider(), w.provider()
-    await fill(w, leads, SIE)
-    await asyncio.sleep(11)
-    leading = asyncio.ensure_future(leads.get_or_call("k", first, codec=FleetCodec()))
-    await first.until_waiting(1)
-    following = asyncio.ensure_future(follows.get_or_call("k", second, codec=FleetCodec()))
-    await w.turns()
-    assert second.calls == 0
+    codec = FleetCodec()
+    leading, following = await led_and_followed(w, leads, first, follows, second, codec=codec)
     await forgets.forget("k")
     await second.until_waiting(1)
     second.fail(ValueError("down"))
@@ -305,12 +314,7 @@ async def test_what_was_only_evicted_is_an_answer(w: World) -> None:
     """The store lost it meanwhile, and nobody forgot it."""
     leads, follows = w.cache(SIE.replace(on_abandon="abandon")), w.cache(SIE)
     first, second = w.provider(), w.provider()
-    await fill(w, follows, SIE)
-    await asyncio.sleep(11)
-    leading = asyncio.ensure_future(leads.get_or_call("k", first))
-    await first.until_waiting(1)
-    following = asyncio.ensure_future(follows.get_or_call("k", second))
-    await w.turns()
+    leading, following = await led_and_followed(w, leads, first, follows, second)
     w.memory.drop(key_from("k", "default", None))
     leading.cancel()
     await second.until_waiting(1)
@@ -454,12 +458,7 @@ async def test_the_end_of_a_wait_brings_back_nothing_that_was_forgotten(
     policy = SIE.replace(wait=3, on_timeout=on_timeout)
     one, two, provider, own = w.cache(SIE), w.cache(policy), w.provider(), w.provider()
     own.answer("own")
-    await fill(w, one, SIE)
-    await asyncio.sleep(11)
-    leading = asyncio.ensure_future(one.get_or_call("k", provider))
-    await provider.until_waiting(1)
-    first = asyncio.ensure_future(two.get_or_call("k", own))
-    await w.turns()
+    leading, first = await led_and_followed(w, one, provider, two, own)
     await one.clear()
     told = await outcomes(first, asyncio.ensure_future(two.get_or_call("k", own)))
     if on_timeout == "call":
