@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from samecall._errors import ConfigurationError
 
-__all__ = ["LONGEST", "Duration", "Policy", "seconds"]
+__all__ = ["LONGEST", "Duration", "Policy", "is_async", "seconds"]
 
 LONGEST = 10 * 366 * 86_400.0
 """Seconds: ten years, beyond which no duration goes."""
@@ -56,10 +56,14 @@ def _one_of(value: object, name: str, *known: str) -> None:
         raise ConfigurationError(f"{name} takes {takes}; got {value!r:.60}")
 
 
+def is_async(function: object) -> bool:
+    """Whether a call of it is to be awaited; also of an object that is called like a function."""
+    called = getattr(function, "__call__", None)  # noqa: B004 - which of its kinds it is
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
 def _function(value: object, name: str, of: str) -> None:
-    called = getattr(value, "__call__", value)  # noqa: B004 - of an object that can be called
-    is_async = inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(called)
-    if value is not None and (not callable(value) or is_async):
+    if value is not None and (not callable(value) or is_async(value)):
         raise ConfigurationError(
             f"{name} takes None or a plain function {of}; got {type(value).__name__}"
         )

@@ -14,7 +14,7 @@ from samecall._memoize.asked import Asking
 from samecall._memoize.hints import signature_of
 from samecall._memoize.kept import Answering, Kept, Tags
 from samecall._memoize.memoized import BlockingMemoized, Memoized, MemoizedStream, OfClass
-from samecall._policy import Duration, Policy, seconds
+from samecall._policy import Duration, Policy, is_async, seconds
 from samecall._portal import in_threads
 
 __all__ = ["BlockingMemoized", "Memoized", "MemoizedStream", "Memoizer", "Memoizing"]
@@ -114,7 +114,7 @@ class Memoizing:
         kept_as["tags"] = tags if callable(tags) else check_tags(tags)
         _check(key, ignore, version)
         for name, chooses in (("key", key), ("tags", tags)):
-            if _is_async(chooses):
+            if is_async(chooses):
                 raise ConfigurationError(f"{name} takes a plain function; this one is async")
 
         def make(given: Any) -> Any:
@@ -164,17 +164,11 @@ def _layers(function: Any) -> int:
 def _kind(function: Callable[..., Any]) -> type[Any]:
     if _streams(function):
         return MemoizedStream
-    return Memoized if _is_async(function) else BlockingMemoized
+    return Memoized if is_async(function) else BlockingMemoized
 
 
 def _streams(function: Any) -> bool:
     return isinstance(function, MemoizedStream) or inspect.isasyncgenfunction(function)
-
-
-def _is_async(function: Any) -> bool:
-    """Also of an object that is called like one: what a decorator that is a class has made."""
-    called = getattr(function, "__call__", None)  # noqa: B004 - which of its kinds it is
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _is_class_method(thing: Any) -> bool:
@@ -198,7 +192,7 @@ def _called(function: Any) -> Callable[..., Awaitable[Any]]:
     if function.__qualname__.endswith("<lambda>"):  # as the next one is called, too
         raise ConfigurationError("memoize takes a function with a name; got a lambda")
     _check_signature(function)
-    if _is_async(function) or _streams(function):
+    if is_async(function) or _streams(function):
         return cast("Callable[..., Awaitable[Any]]", function)
     if inspect.isgeneratorfunction(function):
         raise ConfigurationError(
